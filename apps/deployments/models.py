@@ -1,0 +1,158 @@
+"""What is being served: deployments, their versions, replicas and events."""
+
+from typing import TYPE_CHECKING, ClassVar
+
+from django.conf import settings
+from django.db import models
+from modelyard import ids
+
+from apps.deployments.querysets import DeploymentQuerySet
+from apps.deployments.statuses import Desired, Outcome, ReplicaState, Status
+
+if TYPE_CHECKING:
+    from django_stubs_ext.db.models.manager import RelatedManager
+
+    from apps.apikeys.models import ApiKey
+
+
+class Deployment(models.Model):
+    """One endpoint of one model: what people want of it (`desired`), and what is so (`status`).
+
+    `status` is written by `transitions.move` only. The reconciler owns everything below `lease_owner`.
+    """
+
+    id = models.CharField("deployment ID", primary_key=True, max_length=24, default=ids.deployment, editable=False)
+    name = models.CharField(max_length=100, unique=True)
+    model = models.ForeignKey("models.Model", models.PROTECT, related_name="deployments")
+    runtime = models.CharField(max_length=64)
+    description = models.TextField(blank=True)
+    tags = models.JSONField(default=list, blank=True)
+    added_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+")
+    added_at = models.DateTimeField("added on", auto_now_add=True, editable=False)
+
+    status = models.CharField(
+        max_length=24, choices=Status, default=Status.READY_TO_DEPLOY, editable=False, db_index=True
+    )
+    status_at = models.DateTimeField("in this status since", auto_now_add=True, editable=False)
+    desired = models.CharField(max_length=16, choices=Desired, default=Desired.STOPPED, editable=False)
+    generation = models.PositiveIntegerField(default=0, editable=False, help_text="Counts what people asked for.")
+    target_version = models.ForeignKey("Version", models.SET_NULL, null=True, editable=False, related_name="+")
+    live_version = models.ForeignKey("Version", models.SET_NULL, null=True, editable=False, related_name="+")
+
+    lease_owner = models.CharField(max_length=64, blank=True, editable=False)
+    lease_until = models.DateTimeField(null=True, editable=False)
+    heartbeat_at = models.DateTimeField(null=True, editable=False)
+    stalled_at = models.DateTimeField(null=True, editable=False)
+    stage = models.CharField(max_length=100, blank=True, editable=False)
+    failure_code = models.CharField(max_length=64, blank=True, editable=False)
+    failure = models.TextField(blank=True, editable=False)
+    next_step = models.TextField(blank=True, editable=False)
+
+    objects = DeploymentQuerySet.as_manager()
+
+    if TYPE_CHECKING:
+        model_id: str
+        target_version_id: int | None
+        live_version_id: int | None
+        versions: RelatedManager["Version"]
+        replicas: RelatedManager["Replica"]
+        events: RelatedManager["Event"]
+        api_keys: RelatedManager[ApiKey]
+
+    class Meta:
+        ordering: ClassVar = ["-added_at"]
+        permissions: ClassVar = [
+            ("deploy_deployment", "Can deploy, re-deploy and re-trigger"),
+            ("undeploy_deployment", "Can undeploy"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Version(models.Model):
+    """One configuration that a deployment was given: v1, v2 … Written once; a re-deploy makes the next."""
+
+    deployment = models.ForeignKey(Deployment, models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField()
+    options = models.JSONField(default=dict)
+    replicas_wanted = models.PositiveSmallIntegerField("replicas", default=1)
+    ready_seconds = models.PositiveIntegerField("start limit (s)", null=True, blank=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True)
+    ready_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    outcome = models.CharField(max_length=16, choices=Outcome, default=Outcome.PENDING)
+    reason = models.TextField(blank=True)
+
+    if TYPE_CHECKING:
+        deployment_id: str
+        replicas: RelatedManager["Replica"]
+
+    class Meta:
+        ordering: ClassVar = ["-number"]
+        default_permissions = ("view",)
+        constraints: ClassVar = [models.UniqueConstraint(fields=["deployment", "number"], name="one_version_a_number")]
+
+    def __str__(self) -> str:
+        return f"v{self.number}"
+
+
+class Replica(models.Model):
+    """One engine process of a version: where it runs and how it is. The launcher knows it by `id`."""
+
+    id = models.CharField("replica ID", primary_key=True, max_length=24, default=ids.replica, editable=False)
+    deployment = models.ForeignKey(Deployment, models.CASCADE, related_name="replicas")
+    version = models.ForeignKey(Version, models.CASCADE, related_name="replicas")
+    ordinal = models.PositiveSmallIntegerField(default=0)
+    state = models.CharField(max_length=16, choices=ReplicaState, default=ReplicaState.STARTING)
+    host = models.CharField(max_length=255, default="127.0.0.1")
+    port = models.PositiveIntegerField(default=0)
+    launches = models.PositiveIntegerField(default=0)
+    restarts = models.PositiveIntegerField(default=0, help_text="Deaths nobody asked for, since the deploy.")
+    crashes = models.PositiveIntegerField(default=0, help_text="Deaths in a row, without a stable run between.")
+    exit_code = models.IntegerField(null=True)
+    probe_failures = models.PositiveSmallIntegerField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+    launched_at = models.DateTimeField(null=True)
+    ready_at = models.DateTimeField(null=True)
+    probed_at = models.DateTimeField(null=True)
+    next_launch_at = models.DateTimeField(null=True)
+    draining_at = models.DateTimeField(null=True)
+
+    if TYPE_CHECKING:
+        deployment_id: str
+        version_id: int
+
+    class Meta:
+        ordering: ClassVar = ["created_at"]
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class Event(models.Model):
+    """One line of a deployment's timeline. Only ever added."""
+
+    deployment = models.ForeignKey(Deployment, models.CASCADE, related_name="events")
+    at = models.DateTimeField(auto_now_add=True)
+    code = models.CharField(max_length=64)
+    message = models.TextField()
+    next_step = models.TextField(blank=True)
+    stage = models.CharField(max_length=100, blank=True)
+    progress = models.PositiveSmallIntegerField("progress (%)", null=True)
+    status = models.CharField(max_length=24, choices=Status, blank=True, help_text="The status this event led to.")
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    detail = models.JSONField(default=dict)
+
+    if TYPE_CHECKING:
+        deployment_id: str
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return self.code

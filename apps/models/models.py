@@ -1,0 +1,144 @@
+"""What can be served: models, their files, and the report of each import."""
+
+from typing import TYPE_CHECKING, ClassVar
+
+from django.conf import settings
+from django.db import models
+from modelyard import ids
+
+from apps.models.querysets import ModelQuerySet
+
+if TYPE_CHECKING:
+    from django_stubs_ext.db.models.manager import RelatedManager
+
+
+class Status(models.TextChoices):
+    """Where a model's import stands.
+
+    (upload) -> IMPORTING -> VALIDATING -> READY
+                    |            |
+                    +------------+-> IMPORT_FAILED
+    """
+
+    IMPORTING = "importing", "Importing"
+    VALIDATING = "validating", "Validating"
+    READY = "ready", "Ready"
+    IMPORT_FAILED = "import_failed", "Import failed"
+
+
+WORKING = frozenset({Status.IMPORTING, Status.VALIDATING})
+
+
+class Source(models.TextChoices):
+    """Where a model came from."""
+
+    FILE = "file", "File"
+    PLATFORM_HOSTED = "platform_hosted", "Platform Hosted"
+    HUGGING_FACE = "hugging_face", "Hugging Face"
+
+
+class Kind(models.TextChoices):
+    """A model of its own, or an adapter of another one."""
+
+    BASE = "base", "Base model"
+    ADAPTER = "adapter", "Adapter"
+
+
+class Format(models.TextChoices):
+    """The format of a model's weights, as found in its files."""
+
+    ONNX = "onnx", "ONNX"
+    SAFETENSORS = "safetensors", "Safetensors"
+    GGUF = "gguf", "GGUF"
+
+
+class Model(models.Model):
+    """An imported model: a folder of files that nothing changes any more once it is Ready."""
+
+    id = models.CharField("model ID", primary_key=True, max_length=24, default=ids.model, editable=False)
+    name = models.CharField(max_length=255, unique=True, editable=False)
+    kind = models.CharField(max_length=16, choices=Kind, default=Kind.BASE, editable=False)
+    base_model = models.ForeignKey("self", models.PROTECT, null=True, blank=True, editable=False)
+    source = models.CharField(max_length=24, choices=Source, default=Source.FILE, editable=False)
+    status = models.CharField(max_length=24, choices=Status, default=Status.IMPORTING, editable=False, db_index=True)
+
+    task = models.CharField(max_length=64, blank=True, editable=False)
+    format = models.CharField(max_length=16, choices=Format, blank=True, editable=False)
+    architecture = models.CharField(max_length=128, blank=True, editable=False)
+    parameter_count = models.BigIntegerField(null=True, blank=True, editable=False)
+    context_length = models.PositiveIntegerField("context length (tokens)", null=True, blank=True, editable=False)
+    licence = models.CharField(max_length=128, blank=True, editable=False)
+    size = models.BigIntegerField("size (bytes)", default=0, editable=False)
+    sha256 = models.CharField("SHA-256 of the archive", max_length=64, blank=True, editable=False)
+
+    description = models.TextField(blank=True)
+    tags = models.JSONField(default=list, blank=True)
+    added_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+")
+    added_at = models.DateTimeField("added on", auto_now_add=True, editable=False)
+
+    # The import: its stage and progress, and what went wrong in one line with what to do next.
+    stage = models.CharField(max_length=64, blank=True, editable=False)
+    progress = models.PositiveSmallIntegerField("progress (%)", default=0, editable=False)
+    attempts = models.PositiveSmallIntegerField(default=0, editable=False)
+    failure_code = models.CharField(max_length=64, blank=True, editable=False)
+    failure = models.TextField(blank=True, editable=False)
+    next_step = models.TextField(blank=True, editable=False)
+    lease_owner = models.CharField(max_length=64, blank=True, editable=False)
+    lease_until = models.DateTimeField(null=True, editable=False)
+    heartbeat_at = models.DateTimeField(null=True, editable=False)
+
+    objects = ModelQuerySet.as_manager()
+
+    if TYPE_CHECKING:
+        files: RelatedManager["ModelFile"]
+        findings: RelatedManager["ImportFinding"]
+
+    class Meta:
+        ordering: ClassVar = ["-added_at"]
+        permissions: ClassVar = [("import_model", "Can import models")]
+        default_permissions = ("change", "delete", "view")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ModelFile(models.Model):
+    """One file of a model."""
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="files")
+    path = models.CharField(max_length=1024)
+    size = models.BigIntegerField("size (bytes)")
+    sha256 = models.CharField("SHA-256", max_length=64)
+
+    class Meta:
+        ordering: ClassVar = ["path"]
+        default_permissions = ("view",)
+        constraints: ClassVar = [models.UniqueConstraint(fields=["model", "path"], name="one_file_a_path")]
+
+    def __str__(self) -> str:
+        return self.path
+
+
+class Level(models.TextChoices):
+    """How a rule of the import ended."""
+
+    PASS = "pass", "Pass"
+    WARN = "warn", "Warning"
+    BLOCK = "block", "Blocked"
+
+
+class ImportFinding(models.Model):
+    """One line of an import's validation report: which rule, how it ended, what was found, what to do."""
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="findings")
+    rule = models.CharField(max_length=16)
+    level = models.CharField(max_length=8, choices=Level)
+    finding = models.TextField()
+    next_step = models.TextField(blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["id"]
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"{self.rule} {self.level}"

@@ -1,0 +1,69 @@
+"""What the environment says about this installation, read once and without Django."""
+
+import os
+import secrets
+from pathlib import Path
+
+
+def text(name: str, default: str = "") -> str:
+    """The value of MODELYARD_<name>."""
+    return os.environ.get(f"MODELYARD_{name}", default)
+
+
+def flag(name: str, default: bool = False) -> bool:
+    """MODELYARD_<name> as yes or no; anything but 1/true/yes/on is no."""
+    value = text(name)
+    return value.lower() in {"1", "true", "yes", "on"} if value else default
+
+
+def number(name: str, default: int) -> int:
+    """MODELYARD_<name> as a whole number; a value that isn't one is named in the error."""
+    value = text(name)
+    try:
+        return int(value) if value else default
+    except ValueError:
+        raise SystemExit(f"modelyard: MODELYARD_{name} must be a whole number, not {value!r}") from None
+
+
+def names(name: str) -> list[str]:
+    """MODELYARD_<name> as a comma-separated list."""
+    return [part.strip() for part in text(name).split(",") if part.strip()]
+
+
+def data_directory() -> Path:
+    """Where everything that must survive lives: database, models, logs, engine records."""
+    return Path(text("DATA_DIR") or Path.home() / ".modelyard").expanduser().absolute()
+
+
+def directory(name: str) -> Path:
+    """A folder in the data directory, made if it isn't there."""
+    path = data_directory() / name
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise unwritable(error) from None
+    return path
+
+
+def unwritable(error: OSError) -> SystemExit:
+    """The one line that says that the data directory can't be used, and what to do."""
+    return SystemExit(
+        f"modelyard: can't write to the data directory {data_directory()} ({error.strerror}): "
+        "make it writable, or set MODELYARD_DATA_DIR to a directory that is"
+    )
+
+
+def secret_key() -> str:
+    """Django's secret key: from the environment, else made once and kept in the data directory (mode 0600)."""
+    given = text("SECRET_KEY")
+    if given:
+        return given
+    path = directory(".") / "secret_key"
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(50))
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise unwritable(error) from None
+    return path.read_text().strip()

@@ -1,0 +1,14 @@
+"""Where engine processes run. The reconciler asks a launcher to start, watch and end them; it never owns them itself."""
+
+from modelyard.launchers.base import Launch, Launcher, NoFreePort, Observation, ProcessState
+
+__all__ = ["Launch", "Launcher", "NoFreePort", "Observation", "ProcessState", "default"]
+
+
+def default() -> Launcher:
+    """The launcher of this installation: processes on this host."""
+    from django.conf import settings
+
+    from modelyard.launchers.local import LocalLauncher
+
+    return LocalLauncher(settings.ENGINES_DIR, settings.ENGINE_PORTS)

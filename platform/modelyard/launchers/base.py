@@ -1,0 +1,78 @@
+"""What a launcher does, whatever it starts processes with."""
+
+import enum
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+
+class ProcessState(enum.StrEnum):
+    """ABSENT: never started, or removed. STARTING: accepted, no engine process yet. RUNNING. EXITED: it has ended."""
+
+    ABSENT = "absent"
+    STARTING = "starting"
+    RUNNING = "running"
+    EXITED = "exited"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One start of one engine. `id` is the replica's; `number` counts its launches from 1."""
+
+    id: str
+    number: int
+    argv: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    stop_seconds: float = 10.0
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What is so, read from the operating system at this moment.
+
+    `exit_code` is negative for a signal (-9: SIGKILL), None while running. `requested` says that `stop` asked for the
+    end, so that the exit is no crash. Memory is the resident set of the engine's whole process tree, in bytes.
+    """
+
+    state: ProcessState
+    number: int = 0
+    pid: int | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    exit_code: int | None = None
+    requested: bool = False
+    memory: int | None = None
+
+
+class NoFreePort(Exception):
+    """Every port of the configured range is taken."""
+
+
+class Launcher(Protocol):
+    """Starts, watches and ends engines. Every verb is idempotent and safe to call from several processes at once."""
+
+    def pick_port(self, taken: Collection[int]) -> int:
+        """A port of the range that is free now and not in `taken`; NoFreePort if there is none."""
+
+    def workdir(self, replica: str) -> Path:
+        """The replica's own writable folder, made if it isn't there."""
+
+    def start(self, launch: Launch) -> None:
+        """Start this launch, unless it was started already. Returns once the start is recorded, not when it is ready."""
+
+    def observe(self, replica: str) -> Observation:
+        """The state of the replica's newest launch."""
+
+    def stop(self, replica: str, *, now: bool = False) -> None:
+        """Ask the engine to end: SIGTERM, then after its `stop_seconds` (at once with `now`) SIGKILL to all of it."""
+
+    def remove(self, replica: str) -> None:
+        """Forget an ended replica: its folder and log. Does nothing while it runs."""
+
+    def known(self) -> Sequence[str]:
+        """IDs of all replicas that have a record here, running or not."""
+
+    def log_tail(self, replica: str, lines: int = 100) -> Sequence[str]:
+        """The last lines that the engine printed, oldest first, over all its launches."""

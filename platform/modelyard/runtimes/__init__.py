@@ -1,0 +1,45 @@
+"""The contract of runtime plugins. A plugin imports this package and nothing else of Modelyard.
+
+A runtime drives one kind of inference engine (vLLM, TGI, ONNX Runtime ...). It is one class, registered under the
+entry-point group `modelyard.runtimes`; the entry point's name is what the database stores.
+"""
+
+from modelyard.runtimes.contract import (
+    CONTRACT_VERSION,
+    Command,
+    Estimate,
+    EstimatePart,
+    Failure,
+    Finding,
+    Gpu,
+    Host,
+    LaunchContext,
+    Level,
+    Model,
+    ModelFile,
+    Options,
+    Route,
+    Runtime,
+    SampleRequest,
+    Usage,
+)
+
+__all__ = [
+    "CONTRACT_VERSION",
+    "Command",
+    "Estimate",
+    "EstimatePart",
+    "Failure",
+    "Finding",
+    "Gpu",
+    "Host",
+    "LaunchContext",
+    "Level",
+    "Model",
+    "ModelFile",
+    "Options",
+    "Route",
+    "Runtime",
+    "SampleRequest",
+    "Usage",
+]

@@ -1,0 +1,254 @@
+"""Django settings. Everything an operator sets comes from MODELYARD_* (see docs/reference/settings.md)."""
+
+from pathlib import Path
+
+import dj_database_url
+from celery.schedules import schedule
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+
+from modelyard import __version__, environment
+
+PACKAGE = Path(__file__).resolve().parent
+DATA_DIR = environment.data_directory()
+
+SECRET_KEY = environment.secret_key()
+SECRET_KEY_FALLBACKS = environment.names("SECRET_KEY_FALLBACKS")
+DEBUG = environment.flag("DEBUG")
+PUBLIC_URL = environment.text("PUBLIC_URL").rstrip("/")  # what snippets show; empty: the address of the request
+ALLOWED_HOSTS = environment.names("ALLOWED_HOSTS") or ["*"]
+CSRF_TRUSTED_ORIGINS = environment.names("TRUSTED_ORIGINS") or ([PUBLIC_URL] if PUBLIC_URL else [])
+if environment.flag("BEHIND_TLS_PROXY"):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "rest_framework",
+    "knox",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "modelyard",
+    "apps.models",
+    "apps.apikeys",
+    "apps.deployments",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "modelyard.urls"
+ASGI_APPLICATION = "modelyard.asgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [PACKAGE / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# --- Database ---------------------------------------------------------------------------------------------------------
+
+DATABASE_URL = environment.text("DATABASE_URL") or f"sqlite:///{DATA_DIR / 'modelyard.sqlite3'}"
+DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_health_checks=True)}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["OPTIONS"] = {
+        # Several processes write. IMMEDIATE takes the write lock at BEGIN, where SQLite waits for it; a lock upgraded
+        # in the middle of a transaction would fail at once instead.
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+
+# --- Redis: broker, cache, limits -------------------------------------------------------------------------------------
+
+RUN_DIR = environment.directory("run")
+VALKEY_SOCKET = RUN_DIR / "valkey.sock"
+REDIS_URL = environment.text("REDIS_URL") or f"unix://{VALKEY_SOCKET}?db=0"
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+
+CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://").replace("?db=", "?virtual_host=")
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True  # a task of a killed worker is delivered again
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# Above the longest task: a shorter one hands a running import to a second worker.
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600}
+CELERY_TASK_DEFAULT_QUEUE = "control"
+CELERY_TASK_ROUTES = {"apps.models.tasks.*": {"queue": "imports"}}  # a long import never delays a deployment
+CELERY_BEAT_SCHEDULE_FILENAME = str(RUN_DIR / "beat")
+CELERY_BEAT_SCHEDULE = {
+    "reconcile every live deployment": {
+        "task": "apps.deployments.tasks.reconcile_all",
+        "schedule": schedule(5.0),
+        "options": {"expires": 10},
+    },
+    "fail what is stalled": {
+        "task": "apps.deployments.tasks.watch",
+        "schedule": schedule(10.0),
+        "options": {"expires": 20},
+    },
+    "end engines nobody owns": {
+        "task": "apps.deployments.tasks.reap",
+        "schedule": schedule(60.0),
+        "options": {"expires": 60},
+    },
+    "take up interrupted imports": {
+        "task": "apps.models.tasks.sweep",
+        "schedule": schedule(15.0),
+        "options": {"expires": 30},
+    },
+}
+
+# --- People and programs ----------------------------------------------------------------------------------------------
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = reverse_lazy("admin:login")
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "knox.auth.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["modelyard.api.permissions.VerbPermissions"],
+    "DEFAULT_FILTER_BACKENDS": [
+        "django_filters.rest_framework.DjangoFilterBackend",
+        "rest_framework.filters.SearchFilter",
+        "rest_framework.filters.OrderingFilter",
+    ],
+    "DEFAULT_PAGINATION_CLASS": "modelyard.api.pagination.Pages",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "EXCEPTION_HANDLER": "modelyard.api.errors.handle",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+REST_KNOX = {"TOKEN_TTL": None, "AUTH_HEADER_PREFIX": "Bearer", "TOKEN_PREFIX": "myt_"}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Modelyard API",
+    "DESCRIPTION": "Import models, deploy them, hand out keys, and call deployments.",
+    "VERSION": __version__,
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "apps.deployments.gateway.schema.add_gateway_paths",
+    ],
+}
+
+# --- Files ------------------------------------------------------------------------------------------------------------
+
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [PACKAGE / "static"]
+SERVESTATIC_USE_FINDERS = True  # served from the packages themselves: no collectstatic to forget
+SERVESTATIC_AUTOREFRESH = False
+MODELS_DIR = environment.directory("models")
+UPLOADS_DIR = environment.directory("uploads")
+ENGINES_DIR = environment.directory("engines")
+FILE_UPLOAD_TEMP_DIR = str(UPLOADS_DIR)  # the same file system as the models, so that a finished upload is only renamed
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+MAX_UPLOAD_BYTES = environment.number("MAX_UPLOAD_BYTES", 64 * 2**30)
+MAX_UNPACKED_BYTES = environment.number("MAX_UNPACKED_BYTES", 256 * 2**30)
+MAX_REQUEST_BYTES = environment.number("MAX_REQUEST_BYTES", 32 * 2**20)  # of one call through the gateway
+
+# --- Engines ----------------------------------------------------------------------------------------------------------
+
+ENGINE_PORTS = environment.text("ENGINE_PORTS", "20000-29999")  # loopback ports that engines listen on
+STALLED_AFTER = environment.number("STALLED_AFTER", 120)  # seconds a working status may go without a heartbeat
+
+# --- Gateway ----------------------------------------------------------------------------------------------------------
+
+GATEWAY_MAX_IN_FLIGHT = environment.number(
+    "GATEWAY_MAX_IN_FLIGHT", 512
+)  # per deployment and web process; above it: 429
+GATEWAY_TIMEOUT = environment.number("GATEWAY_TIMEOUT", 300)  # seconds without a byte from the engine; after it: 504
+
+# --- Language, logs ---------------------------------------------------------------------------------------------------
+
+LANGUAGE_CODE = "en"
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = environment.text("TIME_ZONE", "UTC")
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": environment.text("LOG_LEVEL", "INFO")},
+    "loggers": {"django.server": {"level": "WARNING"}, "httpx": {"level": "WARNING"}},
+}
+
+# --- Admin ------------------------------------------------------------------------------------------------------------
+
+UNFOLD = {
+    "SITE_TITLE": "Modelyard",
+    "SITE_HEADER": "Modelyard",
+    "SITE_SUBHEADER": "Models, deployments, keys",
+    "SITE_SYMBOL": "deployed_code",
+    "SITE_URL": "/",
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+    "SHOW_BACK_BUTTON": True,
+    "STYLES": [lambda _: static("modelyard/admin.css")],
+    "SCRIPTS": [lambda _: static("modelyard/admin.js")],
+    "SIDEBAR": {
+        "show_search": True,
+        "navigation": [
+            {
+                "title": "Serving",
+                "items": [
+                    {"title": "Models", "icon": "deployed_code", "link": reverse_lazy("admin:models_model_changelist")},
+                    {
+                        "title": "Deployments",
+                        "icon": "rocket_launch",
+                        "link": reverse_lazy("admin:deployments_deployment_changelist"),
+                    },
+                    {"title": "API keys", "icon": "key", "link": reverse_lazy("admin:apikeys_apikey_changelist")},
+                ],
+            },
+            {
+                "title": "Access",
+                "items": [
+                    {"title": "Users", "icon": "person", "link": reverse_lazy("admin:auth_user_changelist")},
+                    {"title": "Groups", "icon": "group", "link": reverse_lazy("admin:auth_group_changelist")},
+                    {"title": "API tokens", "icon": "token", "link": reverse_lazy("admin:knox_authtoken_changelist")},
+                ],
+            },
+        ],
+    },
+}
