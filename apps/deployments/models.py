@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from django.conf import settings
 from django.db import models
-from modelyard import ids
 
 from apps.deployments.querysets import DeploymentQuerySet
 from apps.deployments.statuses import Desired, Outcome, ReplicaState, Status
+from modelyard import ids
 
 if TYPE_CHECKING:
     from django_stubs_ext.db.models.manager import RelatedManager
@@ -106,7 +106,7 @@ class Replica(models.Model):
     deployment = models.ForeignKey(Deployment, models.CASCADE, related_name="replicas")
     version = models.ForeignKey(Version, models.CASCADE, related_name="replicas")
     ordinal = models.PositiveSmallIntegerField(default=0)
-    state = models.CharField(max_length=16, choices=ReplicaState, default=ReplicaState.STARTING)
+    state = models.CharField(max_length=16, choices=ReplicaState, default=ReplicaState.WAITING)
     host = models.CharField(max_length=255, default="127.0.0.1")
     port = models.PositiveIntegerField(default=0)
     launches = models.PositiveIntegerField(default=0)
@@ -120,6 +120,9 @@ class Replica(models.Model):
     probed_at = models.DateTimeField(null=True)
     next_launch_at = models.DateTimeField(null=True)
     draining_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    memory = models.BigIntegerField("memory (bytes)", null=True)
+    peak_memory = models.BigIntegerField("peak memory (bytes)", null=True)
 
     if TYPE_CHECKING:
         deployment_id: str

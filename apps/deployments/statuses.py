@@ -62,11 +62,14 @@ class Outcome(models.TextChoices):
 class ReplicaState(models.TextChoices):
     """What one engine is doing.
 
-    STARTING -> READY -> UNHEALTHY -> READY; any -> WAITING (to be launched again) -> STARTING; any -> DRAINING.
+    WAITING -> STARTING -> READY <-> UNHEALTHY; any of these -> WAITING (died, to be launched again);
+    any -> DRAINING (finishing what it has) -> ENDED. Ended ones are kept for their logs, the newest few.
     """
+
+    WAITING = "waiting", "Waiting to start"
 
     STARTING = "starting", "Starting"
     READY = "ready", "Ready"
     UNHEALTHY = "unhealthy", "Not answering"
-    WAITING = "waiting", "Waiting to restart"
     DRAINING = "draining", "Draining"
+    ENDED = "ended", "Ended"

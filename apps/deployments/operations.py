@@ -1,0 +1,310 @@
+"""What people do with deployments: one verb each, called by the admin, the API and the command line alike.
+
+A verb writes what is wanted and returns; the reconciler makes it so.
+"""
+
+import json
+import shlex
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+from django.db.models import F
+
+from apps.deployments import runtimes
+from apps.deployments.models import Deployment, Replica, Version
+from apps.deployments.statuses import IDLE, RETRIGGERABLE, WORKING, Desired, Outcome, ReplicaState, Status
+from apps.deployments.transitions import move, record
+from apps.models.models import Model
+from apps.models.models import Status as ModelStatus
+from modelyard import changes, launchers
+from modelyard.problems import Problem
+from modelyard.runtimes import Level
+
+MAX_TAGS, MAX_TAG_LENGTH = 20, 50
+
+
+def create(
+    *,
+    model: Model,
+    name: str,
+    by: User | None,
+    runtime: str = "",
+    options: Mapping[str, Any] | None = None,
+    description: str = "",
+    tags: Iterable[str] = (),
+    replicas: int = 1,
+    ready_seconds: int | None = None,
+) -> Deployment:
+    """A new deployment with its first version, in Ready to Deploy. An empty `runtime` chooses one that can serve it."""
+    if model.status != ModelStatus.READY:
+        raise Problem(
+            "model_not_ready",
+            f"{model.name} isn't ready to deploy: its import is {ModelStatus(model.status).label.lower()}.",
+            "Wait until the import is Ready, or mend what its report says and import it again.",
+        )
+    runtime = runtime or runtimes.choose(model)
+    wanted = _checked_options(model, runtime, options or {})
+    try:
+        with transaction.atomic():
+            deployment = Deployment.objects.create(
+                name=_clean_name(name),
+                model=model,
+                runtime=runtime,
+                description=description,
+                tags=clean_tags(tags),
+                added_by=by,
+            )
+            version = _add_version(deployment, wanted, by, replicas, ready_seconds)
+            Deployment.objects.filter(pk=deployment.pk).update(target_version=version)
+            record(deployment, "created", f"{deployment.name} was created.", by=by, status=Status.READY_TO_DEPLOY)
+    except IntegrityError:
+        raise Problem(
+            "name_taken", f"There is a deployment named {name!r} already.", "Choose another name.", status=409
+        ) from None
+    deployment.refresh_from_db()
+    return deployment
+
+
+def deploy(deployment: Deployment, *, by: User | None) -> Deployment:
+    """Start a deployment that has never run."""
+    return _start(deployment, {Status.READY_TO_DEPLOY}, by, "deploy_asked", "Deploy")
+
+
+def retrigger(deployment: Deployment, *, by: User | None) -> Deployment:
+    """Start a Failed or Stopped deployment again, with the version it has."""
+    return _start(deployment, RETRIGGERABLE, by, "retrigger_asked", "Re-trigger")
+
+
+def redeploy(
+    deployment: Deployment,
+    *,
+    by: User | None,
+    options: Mapping[str, Any] | None = None,
+    replicas: int | None = None,
+    ready_seconds: int | None = None,
+) -> Deployment:
+    """Make the next version and bring it up beside the running one, which serves until the new one is ready."""
+    current = deployment.target_version
+    if current is None:
+        raise _refused(deployment, "Re-deploy")
+    wanted = _checked_options(deployment.model, deployment.runtime, current.options if options is None else options)
+    with transaction.atomic():
+        locked = Deployment.objects.select_for_update().get(pk=deployment.pk)
+        if locked.status in WORKING or (locked.status == Status.DEPLOYED and locked.desired == Desired.STOPPED):
+            raise _refused(locked, "Re-deploy")
+        version = _add_version(
+            locked,
+            wanted,
+            by,
+            replicas or current.replicas_wanted,
+            ready_seconds if ready_seconds is not None else current.ready_seconds,
+        )
+        _start(locked, {locked.status}, by, "redeploy_asked", "Re-deploy", version)
+    deployment.refresh_from_db()
+    return deployment
+
+
+def undeploy(deployment: Deployment, *, by: User | None) -> Deployment:
+    """Stop serving: new calls are refused at once, running ones may finish, then the engines end. Safe to repeat."""
+    with transaction.atomic():
+        asked = Deployment.objects.filter(
+            pk=deployment.pk, desired=Desired.RUNNING, status__in=[*WORKING, Status.DEPLOYED]
+        ).update(desired=Desired.STOPPED, generation=F("generation") + 1, stage="Draining")
+        if asked:
+            record(deployment, "undeploy_asked", "Undeploy was asked for.", by=by, stage="Draining")
+            _changed(deployment)
+    deployment.refresh_from_db()
+    if not asked and deployment.status in {Status.READY_TO_DEPLOY}:
+        raise _refused(deployment, "Undeploy")
+    return deployment
+
+
+def edit(
+    deployment: Deployment,
+    *,
+    by: User | None,
+    description: str | None = None,
+    tags: Iterable[str] | None = None,
+) -> Deployment:
+    """Change the description and the tags; nothing else of a deployment is editable."""
+    fields: dict[str, Any] = {}
+    if description is not None and description != deployment.description:
+        fields["description"] = description
+    if tags is not None and (cleaned := clean_tags(tags)) != deployment.tags:
+        fields["tags"] = cleaned
+    if fields:
+        with transaction.atomic():
+            Deployment.objects.filter(pk=deployment.pk).update(**fields)
+            record(deployment, "edited", f"Changed: {', '.join(sorted(fields))}.", by=by)
+        deployment.refresh_from_db()
+    return deployment
+
+
+def delete(deployment: Deployment, *, by: User | None) -> None:  # noqa: ARG001 (the audit comes with it)
+    """Delete a deployment, its keys and its history; only when nothing of it runs."""
+    with transaction.atomic():
+        # Evaluated as one statement: a deploy that comes between the look and the delete is not lost.
+        locked = Deployment.objects.select_for_update().filter(pk=deployment.pk).first()
+        if locked is None:
+            return
+        left = locked.replicas.exclude(state=ReplicaState.ENDED)
+        if locked.status not in IDLE or left.exists():
+            raise Problem(
+                "still_running",
+                f"{locked.name} can't be deleted while it is {_state(locked)}.",
+                "Undeploy it first, and wait until it is Stopped.",
+            )
+        records = list(locked.replicas.values_list("pk", flat=True))
+        _changed(locked)
+        locked.delete()
+        transaction.on_commit(lambda: _remove_records(records), robust=True)
+
+
+def log_tail(deployment: Deployment, lines: int = 200) -> list[str]:
+    """The last lines that the newest engine of a deployment printed, oldest first."""
+    newest = deployment.replicas.order_by("-created_at").first()
+    return list(launchers.default().log_tail(newest.pk, lines)) if newest else []
+
+
+def curl(deployment: Deployment, key: str, base_url: str) -> str:
+    """One line for a shell that calls the deployment. `key` may be a placeholder such as `$MODELYARD_API_KEY`."""
+    version = deployment.target_version
+    runtime = runtimes.get(deployment.runtime)
+    options = runtimes.options_of(runtime, version.options if version else {})
+    sample = runtime.sample(runtimes.as_contract(deployment.model), options, deployment.name)
+    url = f"{base_url.rstrip('/')}/d/{deployment.pk}{sample.path}"
+    quoted_key = (
+        f'"Authorization: Bearer {key}"' if key.startswith("$") else shlex.quote(f"Authorization: Bearer {key}")
+    )
+    parts = ["curl", "-sS"] if sample.method == "POST" else ["curl", "-sS", "-X", sample.method]
+    parts += [shlex.quote(url), "-H", quoted_key]
+    if sample.body:
+        body = json.dumps(sample.body, ensure_ascii=False, separators=(",", ":"))
+        parts += ["-H", shlex.quote("Content-Type: application/json"), "-d", shlex.quote(body)]
+    return " ".join(parts)
+
+
+def clean_tags(tags: Iterable[str]) -> list[str]:
+    """Tags without blanks and doubles, in the order given; a Problem for too many or too long ones."""
+    cleaned = list(dict.fromkeys(str(tag).strip() for tag in tags if str(tag).strip()))
+    if len(cleaned) > MAX_TAGS or any(len(tag) > MAX_TAG_LENGTH for tag in cleaned):
+        raise Problem(
+            "invalid_tags",
+            "There are too many tags, or one is too long.",
+            f"At most {MAX_TAGS} tags of {MAX_TAG_LENGTH} characters.",
+            status=400,
+        )
+    return cleaned
+
+
+def _start(
+    deployment: Deployment,
+    allowed: Collection[str],
+    by: User | None,
+    code: str,
+    verb: str,
+    version: Version | None = None,
+) -> Deployment:
+    from django.utils import timezone
+
+    version = version or deployment.target_version
+    if version is None:
+        raise _refused(deployment, verb)
+    _checked_options(deployment.model, deployment.runtime, version.options)
+    with transaction.atomic():
+        started = move(
+            deployment,
+            Status.DEPLOYING,
+            allowed=[Status(status) for status in allowed],
+            code=code,
+            message=f"{verb} of {version} was asked for.",
+            by=by,
+            desired=Desired.RUNNING,
+            generation=F("generation") + 1,
+            target_version=version,
+            stage="Waiting for a worker",
+        )
+        if not started:
+            raise _refused(deployment, verb)
+        Version.objects.filter(pk=version.pk).update(
+            outcome=Outcome.DEPLOYING, started_at=timezone.now(), ready_at=None, ended_at=None, reason=""
+        )
+        _changed(deployment)
+    return deployment
+
+
+def _changed(deployment: Deployment) -> None:
+    from apps.deployments.tasks import enqueue
+
+    identifier = deployment.pk
+    changes.announce("deployment", identifier)
+    transaction.on_commit(lambda: enqueue(identifier), robust=True)
+
+
+def _add_version(
+    deployment: Deployment,
+    options: dict[str, Any],
+    by: User | None,
+    replicas: int,
+    ready_seconds: int | None,
+) -> Version:
+    newest = deployment.versions.order_by("-number").first()
+    return Version.objects.create(
+        deployment=deployment,
+        number=newest.number + 1 if newest else 1,
+        options=options,
+        replicas_wanted=replicas,
+        ready_seconds=ready_seconds,
+        created_by=by,
+    )
+
+
+def _checked_options(model: Model, runtime: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    options = runtimes.options_of(runtimes.get(runtime), values)
+    blocks = [finding for finding in runtimes.findings(model, runtime, values) if finding.level == Level.BLOCK]
+    if blocks:
+        raise Problem(
+            blocks[0].code,
+            " ".join(finding.message for finding in blocks),
+            " ".join(finding.fix for finding in blocks if finding.fix),
+        )
+    return options.model_dump(mode="json", exclude_defaults=True)
+
+
+def _clean_name(name: str) -> str:
+    cleaned = " ".join(name.split())
+    if not cleaned or len(cleaned) > 100 or not cleaned.isprintable():
+        raise Problem("invalid_name", "The name isn't valid.", "Give it 1 to 100 printable characters.", status=400)
+    return cleaned
+
+
+def _state(deployment: Deployment) -> str:
+    if deployment.status == Status.DEPLOYED and deployment.desired == Desired.STOPPED:
+        return "still being undeployed"
+    if deployment.status in IDLE:
+        return f"{Status(deployment.status).label}, but its engine is still ending"
+    return Status(deployment.status).label
+
+
+def _refused(deployment: Deployment, verb: str) -> Problem:
+    deployment.refresh_from_db()
+    rule = {
+        "Deploy": "Deploy is for what is Ready to Deploy; Re-trigger for Failed or Stopped, Re-deploy for Deployed.",
+        "Re-trigger": "Re-trigger is for what has Failed or is Stopped.",
+        "Re-deploy": "Wait until it has settled, or undeploy it first.",
+        "Undeploy": "It isn't deployed: there is nothing to undeploy.",
+    }[verb]
+    return Problem("wrong_status", f"{verb} isn't possible: {deployment.name} is {_state(deployment)}.", rule)
+
+
+def _remove_records(replicas: Iterable[str]) -> None:
+    launcher = launchers.default()
+    for replica in replicas:
+        launcher.remove(replica)
+
+
+def live_replicas(deployment: Deployment) -> list[Replica]:
+    """The replicas that run or are about to, oldest first."""
+    return list(deployment.replicas.exclude(state=ReplicaState.ENDED))

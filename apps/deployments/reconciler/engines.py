@@ -1,0 +1,97 @@
+"""One engine through its runtime and its launcher: start it, ask it, end it."""
+
+import hashlib
+import hmac
+from functools import cached_property
+from typing import Any
+
+from django.conf import settings
+
+from apps.deployments import runtimes
+from apps.deployments.models import Deployment, Replica, Version
+from apps.deployments.statuses import ReplicaState
+from modelyard.launchers import Launch, Launcher, NoFreePort
+from modelyard.problems import Problem
+from modelyard.runtimes import Failure, LaunchContext, Options, Runtime
+
+HOST = "127.0.0.1"
+
+
+def engine_secret(replica_id: str, launch: int) -> str:
+    """The secret between the gateway and one launch of one engine: derived, so that it is stored nowhere."""
+    message = f"engine:{replica_id}:{launch}".encode()
+    return hmac.new(settings.SECRET_KEY.encode(), message, hashlib.sha256).hexdigest()
+
+
+class Engines:
+    """The engines of one deployment's version, as its runtime drives them."""
+
+    def __init__(self, deployment: Deployment, version: Version, launcher: Launcher) -> None:
+        self.deployment = deployment
+        self.version = version
+        self.launcher = launcher
+
+    @cached_property
+    def runtime(self) -> Runtime[Any]:
+        """The plugin. Failure (permanent) if it isn't there any more."""
+        try:
+            return runtimes.get(self.deployment.runtime)
+        except Problem as problem:
+            raise Failure(problem.code, problem.message, problem.next_step, permanent=True) from None
+
+    @cached_property
+    def options(self) -> Options:
+        """The version's options. Failure (permanent) if an upgraded plugin doesn't take them any more."""
+        try:
+            return runtimes.options_of(self.runtime, self.version.options)
+        except Problem as problem:
+            raise Failure(problem.code, problem.message, problem.next_step, permanent=True) from None
+
+    @property
+    def ready_seconds(self) -> float:
+        """How long a start may take."""
+        return float(self.version.ready_seconds or self.runtime.ready_seconds)
+
+    def context(self, replica: Replica) -> LaunchContext[Any]:
+        """What the runtime is told about the replica's current launch."""
+        return LaunchContext(
+            model=runtimes.as_contract(self.deployment.model),
+            options=self.options,
+            host=HOST,
+            port=replica.port,
+            secret=engine_secret(replica.pk, replica.launches),
+            workdir=self.launcher.workdir(replica.pk),
+            served_name=self.deployment.name,
+        )
+
+    def pick_port(self) -> int:
+        """A free port that no other replica was given. Failure if there is none."""
+        live = Replica.objects.exclude(state=ReplicaState.ENDED)
+        try:
+            return self.launcher.pick_port(frozenset(live.values_list("port", flat=True)))
+        except NoFreePort as error:
+            raise Failure(
+                "no_free_port",
+                f"No free port for the engine: {error}",
+                "End what uses these ports, or set MODELYARD_ENGINE_PORTS to a wider range and restart Modelyard.",
+                permanent=True,
+            ) from None
+
+    def start(self, replica: Replica) -> None:
+        """Start the replica's recorded launch; does nothing if it runs already."""
+        command = self.runtime.command(self.context(replica))
+        self.launcher.start(
+            Launch(replica.pk, replica.launches, list(command.argv), dict(command.env), command.stop_seconds)
+        )
+
+    def probe(self, replica: Replica, timeout_seconds: float) -> None:
+        """A real inference; Failure if it didn't work."""
+        self.runtime.probe(self.context(replica), timeout_seconds)
+
+    def death(self, replica: Replica, exit_code: int | None) -> Failure:
+        """Why the engine ended, in the runtime's words."""
+        return self.runtime.failure(-9 if exit_code is None else exit_code, self.log_tail(replica))
+
+    def log_tail(self, replica: Replica, lines: int = 60) -> list[str]:
+        """The last lines the engine printed."""
+        return list(self.launcher.log_tail(replica.pk, lines))

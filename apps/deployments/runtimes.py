@@ -1,0 +1,133 @@
+"""The runtimes that are installed: found by entry point, loaded once, and never able to stop the site."""
+
+import functools
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import psutil
+import pydantic
+
+from apps.models import storage
+from apps.models.models import Model as ModelRow
+from modelyard.problems import Problem
+from modelyard.runtimes import CONTRACT_VERSION, Finding, Gpu, Host, Level, Model, ModelFile, Options, Runtime
+
+GROUP = "modelyard.runtimes"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered runtime: the plugin, or why it can't be used."""
+
+    name: str
+    distribution: str
+    version: str
+    runtime: Runtime[Any] | None
+    problem: str = ""
+
+    @property
+    def title(self) -> str:
+        """What people read."""
+        return self.runtime.title if self.runtime else self.name
+
+
+@functools.cache
+def registry() -> Mapping[str, Entry]:
+    """Every registered runtime by its entry-point name, broken ones with their problem. Read once a process."""
+    found = list(entry_points(group=GROUP))
+    counts = Counter(point.name for point in found)
+    return {point.name: _load(point, counts[point.name]) for point in found}
+
+
+def _load(point: EntryPoint, registrations: int) -> Entry:
+    distribution = point.dist.name if point.dist else "unknown"
+    version = point.dist.version if point.dist else ""
+    if registrations > 1:
+        return Entry(point.name, distribution, version, None, f"{registrations} packages register this name")
+    try:
+        runtime = point.load()()
+    except Exception as error:  # noqa: BLE001 (a plugin may fail in any way; it is shown, and stops nothing)
+        return Entry(point.name, distribution, version, None, f"{type(error).__name__}: {error}")
+    if not isinstance(runtime, Runtime):
+        return Entry(point.name, distribution, version, None, "is no modelyard.runtimes.Runtime")
+    if runtime.contract_version != CONTRACT_VERSION:
+        problem = f"made for contract version {runtime.contract_version}, this Modelyard has {CONTRACT_VERSION}"
+        return Entry(point.name, distribution, version, None, problem)
+    return Entry(point.name, distribution, version, runtime)
+
+
+def get(name: str) -> Runtime[Any]:
+    """The runtime of that name; a Problem if it isn't installed or is broken."""
+    entry = registry().get(name)
+    if entry is None:
+        names = ", ".join(sorted(registry())) or "none"
+        raise Problem("unknown_runtime", f"There is no runtime {name!r}.", f"Installed runtimes: {names}.", status=400)
+    if entry.runtime is None:
+        raise Problem(
+            "broken_runtime",
+            f"The runtime {name} can't be used: {entry.problem}.",
+            f"Mend or upgrade the package {entry.distribution}, then restart Modelyard.",
+        )
+    return entry.runtime
+
+
+def options_of(runtime: Runtime[Any], values: Mapping[str, Any]) -> Options:
+    """The validated options; a Problem that names each field that is wrong."""
+    try:
+        options: Options = runtime.options.model_validate(dict(values))
+    except pydantic.ValidationError as error:
+        lines = [f"{'.'.join(str(part) for part in e['loc']) or 'options'}: {e['msg']}" for e in error.errors()]
+        known = ", ".join(runtime.options.model_fields)
+        raise Problem(
+            "invalid_options", f"The options aren't valid: {'; '.join(lines)}.", f"Options: {known}.", status=400
+        ) from None
+    return options
+
+
+def as_contract(row: ModelRow) -> Model:
+    """An imported model as a runtime sees it."""
+    return Model(
+        id=row.pk,
+        name=row.name,
+        path=storage.folder(row.pk),
+        format=row.format,
+        task=row.task,
+        architecture=row.architecture,
+        parameters=row.parameter_count,
+        context_length=row.context_length,
+        files=tuple(ModelFile(file.path, file.size, file.sha256) for file in row.files.all()),
+    )
+
+
+def host() -> Host:
+    """This machine, as it is now."""
+    memory = psutil.virtual_memory()
+    gpus: tuple[Gpu, ...] = ()
+    return Host(psutil.cpu_count() or 1, memory.total, memory.available, gpus)
+
+
+def findings(row: ModelRow, name: str, values: Mapping[str, Any]) -> list[Finding]:
+    """What a runtime says about serving a model here."""
+    runtime = get(name)
+    return list(runtime.check(as_contract(row), options_of(runtime, values), host()))
+
+
+def choose(row: ModelRow) -> str:
+    """The first runtime that can serve a model here; a Problem that says why each can't."""
+    reasons = []
+    for name, entry in sorted(registry().items()):
+        if entry.runtime is None:
+            reasons.append(f"{name}: {entry.problem}")
+            continue
+        blocks = [finding for finding in findings(row, name, {}) if finding.level == Level.BLOCK]
+        if not blocks:
+            return name
+        reasons.append(f"{name}: {blocks[0].message} {blocks[0].fix}".strip())
+    raise Problem(
+        "no_runtime",
+        f"No installed runtime can serve {row.name}. {' · '.join(reasons)}".strip(),
+        "Install a runtime plugin for this format, or mend what is named here.",
+    )

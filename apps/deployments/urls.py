@@ -1,0 +1,12 @@
+"""Addresses of the deployments' API."""
+
+from django.urls import include, path
+from rest_framework.routers import DefaultRouter
+
+from apps.deployments.api import DeploymentViewSet, RuntimesView
+
+router = DefaultRouter()
+router.include_root_view = False
+router.register("deployments", DeploymentViewSet)
+
+urlpatterns = [path("runtimes/", RuntimesView.as_view(), name="runtimes"), path("", include(router.urls))]

@@ -1,0 +1,32 @@
+"""The groups that a new installation starts with; what they may do is an administrator's to change."""
+
+from typing import Any
+
+from django.contrib.auth.models import Group, Permission
+
+VIEW = ["models.view_model", "deployments.view_deployment", "apikeys.view_apikey"]
+DEPLOY = [
+    *VIEW,
+    "models.import_model", "models.change_model",
+    "deployments.add_deployment", "deployments.change_deployment",
+    "deployments.deploy_deployment", "deployments.undeploy_deployment",
+    "apikeys.add_apikey", "apikeys.revoke_apikey",
+]  # fmt: skip
+GROUPS = {
+    "Viewers": VIEW,
+    "Deployers": DEPLOY,
+    "Platform admins": [*DEPLOY, "models.delete_model", "deployments.delete_deployment"],
+}
+
+
+def create_groups(**_: Any) -> None:
+    """Make the groups that aren't there yet; those that are stay as they are."""
+    for name, codes in GROUPS.items():
+        group, created = Group.objects.get_or_create(name=name)
+        if created:
+            group.permissions.set([permission for code in codes for permission in _permission(code)])
+
+
+def _permission(code: str) -> list[Permission]:
+    app, codename = code.split(".")
+    return list(Permission.objects.filter(content_type__app_label=app, codename=codename))
