@@ -1,0 +1,208 @@
+"""What people want becomes so, on real engines, whatever breaks on the way."""
+
+import os
+import signal
+
+import psutil
+import pytest
+from django.contrib.auth.models import User
+from pytest_django.fixtures import SettingsWrapper
+
+from apps.deployments import operations
+from apps.deployments.models import Deployment, Replica
+from apps.deployments.reconciler import policy, reconcile
+from apps.deployments.reconciler.lease import hold
+from apps.deployments.routing import route
+from apps.deployments.statuses import Outcome, Status
+from modelyard import launchers
+from tests.deployments.conftest import Make, codes, only_replica, settle, status
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same rules with shorter waits."""
+    for name, seconds in {"PROBE_EVERY": 0.1, "PASS": 0.05, "DRAIN_AT_LEAST": 0.1, "HEALTH_PROBE_TIMEOUT": 0.5}.items():
+        monkeypatch.setattr(policy, name, seconds)
+    monkeypatch.setattr(policy, "backoff", lambda crashes: 0.0)
+
+
+def engine_pid(deployment: Deployment) -> int:
+    pid = launchers.default().observe(only_replica(deployment).pk).pid
+    assert pid
+    return pid
+
+
+def test_a_deployment_becomes_deployed_and_its_engine_is_routed(make: Make, person: User) -> None:
+    deployment = operations.deploy(make(start_seconds=0.5), by=person)
+    settle(deployment, status(Status.DEPLOYED))
+    assert codes(deployment) == ["created", "deploy_asked", "engine_started", "engine_ready", "deployed"]
+    assert deployment.target_version
+    assert deployment.target_version.outcome == Outcome.SUCCEEDED
+    found = route(deployment.pk)
+    assert found
+    assert [backend.port for backend in found.backends] == [only_replica(deployment).port]
+
+
+def test_undeploy_ends_the_engine_and_then_says_stopped(make: Make, person: User, quick: None) -> None:
+    deployment = settle(operations.deploy(make(), by=person), status(Status.DEPLOYED))
+    pid = engine_pid(deployment)
+    operations.undeploy(deployment, by=person)
+    reconcile(deployment.pk)
+    deployment.refresh_from_db()
+    assert deployment.status == Status.DEPLOYED
+    found = route(deployment.pk)
+    assert found
+    assert (found.accepting, found.backends) == (False, ())
+    settle(deployment, status(Status.STOPPED))
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_stopped_one_can_be_retriggered(make: Make, person: User, quick: None) -> None:
+    deployment = settle(operations.deploy(make(), by=person), status(Status.DEPLOYED))
+    settle(operations.undeploy(deployment, by=person), status(Status.STOPPED))
+    settle(operations.retrigger(deployment, by=person), status(Status.DEPLOYED))
+    assert deployment.versions.count() == 1
+
+
+def test_undeploy_cancels_a_start(make: Make, person: User, quick: None) -> None:
+    deployment = operations.deploy(make(fault="never_ready"), by=person)
+    reconcile(deployment.pk)
+    settle(operations.undeploy(deployment, by=person), status(Status.STOPPED))
+    assert deployment.versions.get().outcome == Outcome.CANCELLED
+
+
+def test_a_killed_engine_comes_back_with_the_restart_counted_and_explained(make: Make, person: User) -> None:
+    deployment = settle(operations.deploy(make(), by=person), status(Status.DEPLOYED))
+    os.kill(engine_pid(deployment), signal.SIGKILL)
+    settle(deployment, status(Status.DEPLOYING))
+    settle(deployment, status(Status.DEPLOYED))
+    replica = only_replica(deployment)
+    assert (replica.restarts, replica.launches, replica.exit_code) == (1, 2, None)
+    died = deployment.events.get(code="engine_died")
+    assert "restart 1" in died.message
+    assert died.detail["exit_code"] == -9
+    assert any("echo: ready" in line for line in died.detail["log"])
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "said"),
+    [
+        ("exit", "engine_died", "The engine died 3 times in a row: The engine ended with code 1."),
+        ("exit_permanent", "bad_model", "The engine can't load this model."),
+    ],
+)
+def test_an_engine_that_exits_at_once_fails_with_the_cause(
+    make: Make, person: User, quick: None, fault: str, code: str, said: str
+) -> None:
+    deployment = settle(operations.deploy(make(fault=fault), by=person), status(Status.FAILED))
+    assert (deployment.failure_code, deployment.failure) == (code, said)
+    assert deployment.next_step
+    settle(deployment, lambda it: not operations.live_replicas(it))
+    assert any("echo:" in line for line in deployment.events.filter(status=Status.FAILED).get().detail["log"])
+
+
+def test_an_engine_that_never_becomes_ready_fails_within_its_limit(make: Make, person: User, quick: None) -> None:
+    deployment = operations.deploy(make(fault="never_ready", ready_seconds=1), by=person)
+    settle(deployment, status(Status.FAILED), limit=15)
+    assert deployment.failure_code == "start_timeout"
+    assert "within 1 s" in deployment.failure
+    settle(deployment, lambda it: not operations.live_replicas(it))
+
+
+def test_a_port_taken_in_the_meantime_is_left_for_another(make: Make, person: User, quick: None) -> None:
+    deployment = settle(operations.deploy(make(fault="port_taken"), by=person), status(Status.DEPLOYED))
+    died = deployment.events.get(code="engine_died")
+    assert died.detail["cause"] == "port_in_use"
+    assert only_replica(deployment).restarts == 1
+
+
+def test_no_free_port_fails_with_what_to_do(
+    make: Make, person: User, settings: SettingsWrapper, unused_tcp_port_taken: int
+) -> None:
+    settings.ENGINE_PORTS = f"{unused_tcp_port_taken}-{unused_tcp_port_taken}"
+    deployment = settle(operations.deploy(make(), by=person), status(Status.FAILED))
+    assert deployment.failure_code == "no_free_port"
+    assert "MODELYARD_ENGINE_PORTS" in deployment.next_step
+
+
+def test_a_crash_loop_ends_in_failed(make: Make, person: User, quick: None) -> None:
+    deployment = operations.deploy(make(fault="die_after_ready"), by=person)
+    settle(deployment, status(Status.FAILED), limit=60)
+    assert deployment.failure_code == "crash_loop"
+    assert "5 times in a row" in deployment.failure
+
+
+def test_an_engine_that_stops_answering_leaves_the_routes_and_is_replaced(
+    make: Make, person: User, quick: None
+) -> None:
+    deployment = operations.deploy(make(fault="hang_after_ready"), by=person)
+    settle(deployment, lambda it: "engine_unhealthy" in codes(it), limit=60)
+    found = route(deployment.pk)
+    assert found
+    assert found.backends == ()
+    settle(deployment, lambda it: "engine_hung" in codes(it))
+
+
+def test_a_new_version_comes_up_beside_the_old_one(make: Make, person: User, quick: None) -> None:
+    deployment = settle(operations.deploy(make(), by=person), status(Status.DEPLOYED))
+    old = engine_pid(deployment)
+    operations.redeploy(deployment, by=person, options={"start_seconds": 1.0})
+    reconcile(deployment.pk)
+    found = route(deployment.pk)
+    assert found
+    assert len(found.backends) == 1
+    settle(deployment, lambda it: it.status == Status.DEPLOYED and not psutil.pid_exists(old))
+    assert str(deployment.live_version) == "v2"
+
+
+def test_a_new_version_that_fails_leaves_the_old_one_serving(make: Make, person: User, quick: None) -> None:
+    deployment = settle(operations.deploy(make(), by=person), status(Status.DEPLOYED))
+    old = engine_pid(deployment)
+    operations.redeploy(deployment, by=person, options={"fault": "exit_permanent"})
+    settle(deployment, lambda it: it.status == Status.DEPLOYED and len(operations.live_replicas(it)) == 1)
+    assert (str(deployment.live_version), str(deployment.target_version)) == ("v1", "v1")
+    assert deployment.versions.get(number=2).outcome == Outcome.FAILED
+    assert "rolled_back" in codes(deployment)
+    assert psutil.pid_exists(old)
+
+
+def test_a_worker_killed_between_writing_and_starting_loses_nothing(make: Make, person: User) -> None:
+    deployment = operations.deploy(make(), by=person)
+    reconcile(deployment.pk)
+    Replica.objects.filter(deployment=deployment).update(launches=2)
+    settle(deployment, status(Status.DEPLOYED))
+    assert launchers.default().observe(only_replica(deployment).pk).number == 2
+
+
+def test_an_engine_stopped_with_modelyard_is_no_crash(make: Make, person: User, quick: None) -> None:
+    deployment = settle(operations.deploy(make(), by=person), status(Status.DEPLOYED))
+    launchers.default().stop(only_replica(deployment).pk)
+    settle(deployment, lambda it: "engine_resumed" in codes(it))
+    settle(deployment, status(Status.DEPLOYED))
+    assert only_replica(deployment).restarts == 0
+
+
+def test_two_replicas_are_both_routed(make: Make, person: User) -> None:
+    deployment = settle(operations.deploy(make(replicas=2), by=person), status(Status.DEPLOYED))
+    found = route(deployment.pk)
+    assert found
+    assert len({backend.port for backend in found.backends}) == 2
+
+
+def test_a_pass_is_left_to_whoever_holds_the_lease(make: Make, person: User) -> None:
+    deployment = operations.deploy(make(), by=person)
+    with hold(deployment.pk):
+        assert reconcile(deployment.pk) is None
+    assert not deployment.replicas.exists()
+    reconcile(deployment.pk)
+    assert deployment.replicas.exists()
+
+
+def test_a_runtime_that_is_gone_fails_with_the_way_out(make: Make, person: User) -> None:
+    deployment = operations.deploy(make(), by=person)
+    Deployment.objects.filter(pk=deployment.pk).update(runtime="uninstalled")
+    settle(deployment, status(Status.FAILED))
+    assert deployment.failure_code == "unknown_runtime"
+    assert "Installed runtimes" in deployment.next_step

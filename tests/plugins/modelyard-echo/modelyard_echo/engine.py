@@ -1,0 +1,101 @@
+"""The engine: repeats the last message; `python engine.py host port fault start_seconds words_per_second folder`."""
+
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+HOST, PORT, FAULT, START, SPEED = sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4]), float(sys.argv[5])
+FOLDER = Path(sys.argv[6])
+SECRET = os.environ["ECHO_SECRET"]
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self.answer({"object": "list", "data": [{"id": "echo", "object": "model"}]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+        if self.headers.get("Authorization") != f"Bearer {SECRET}":
+            self.send_error(401)
+            return
+        if FAULT == "hang_after_ready" and (FOLDER / "answered").exists():
+            time.sleep(3600)
+        (FOLDER / "answered").touch()
+        text = body["messages"][-1]["content"]
+        if body.get("stream"):
+            self.stream(text.split())
+        else:
+            self.answer(
+                {
+                    "object": "chat.completion",
+                    "model": "echo",
+                    "choices": [
+                        {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+                    ],
+                    "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+                }
+            )
+        if FAULT == "die_after_ready":
+            threading.Timer(0.3, os._exit, [7]).start()
+
+    def answer(self, value: object) -> None:
+        data = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def stream(self, words: list[str]) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for word in words:
+            delta = {"choices": [{"index": 0, "delta": {"content": word + " "}, "finish_reason": None}]}
+            self.chunk(f"data: {json.dumps({'object': 'chat.completion.chunk', 'model': 'echo', **delta})}\n\n")
+            time.sleep(1 / SPEED)
+        self.chunk("data: [DONE]\n\n")
+        self.wfile.write(b"0\r\n\r\n")
+
+    def chunk(self, text: str) -> None:
+        data = text.encode()
+        self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+        self.wfile.flush()
+
+
+def main() -> None:
+    print("echo: loading", flush=True)
+    time.sleep(START)
+    if FAULT == "exit":
+        raise SystemExit("echo: broken on request")
+    if FAULT == "exit_permanent":
+        print("echo: can't load this model", flush=True)
+        raise SystemExit(3)
+    if FAULT == "never_ready":
+        time.sleep(3600)
+    if FAULT == "port_taken" and not (FOLDER / "once").exists():
+        (FOLDER / "once").touch()
+        thief = socket.create_server((HOST, PORT))
+        print(f"echo: {thief.getsockname()} was taken in the meantime", flush=True)
+
+    class Server(ThreadingHTTPServer):
+        allow_reuse_address = False
+
+    server = Server((HOST, PORT), Handler)
+    print("echo: ready", flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
