@@ -19,7 +19,7 @@ Make = Callable[..., Deployment]
 
 @pytest.fixture
 def person(db: None) -> User:
-    return User.objects.create_superuser("anna", password="correct horse")
+    return User.objects.create(username="anna", is_staff=True, is_superuser=True)
 
 
 @pytest.fixture

@@ -18,7 +18,9 @@ EVERY = list(Status)
 
 
 def put(deployment: Deployment, status: Status) -> Deployment:
-    Deployment.objects.filter(pk=deployment.pk).update(status=status)
+    running = status in {Status.DEPLOYING, Status.DEPLOYED}
+    desired = Desired.RUNNING if running else Desired.STOPPED
+    Deployment.objects.filter(pk=deployment.pk).update(status=status, desired=desired)
     deployment.refresh_from_db()
     return deployment
 

