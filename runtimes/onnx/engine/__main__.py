@@ -1,0 +1,27 @@
+"""Starts the engine by its folder's path: `python .../runtimes/onnx/engine --folder ... --graph ...`."""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+
+PACKAGE = "modelyard_onnx"
+
+
+def load_package() -> None:
+    """The folder becomes a package of its own name, so that no file in or beside it can shadow an installed module."""
+    folder = Path(__file__).resolve().parent
+    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != folder]
+    spec = importlib.util.spec_from_file_location(
+        PACKAGE, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{folder} is not the engine's folder")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[PACKAGE] = module
+    spec.loader.exec_module(module)
+
+
+if __name__ == "__main__":
+    load_package()
+    sys.exit(importlib.import_module(f"{PACKAGE}.start").main())

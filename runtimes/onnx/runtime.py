@@ -1,0 +1,122 @@
+"""The runtime class: each verb of the contract, answered without importing the engine."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from modelyard.runtimes import (
+    Command,
+    Estimate,
+    Failure,
+    Finding,
+    Host,
+    LaunchContext,
+    Model,
+    Route,
+    Runtime,
+    SampleRequest,
+)
+from runtimes.onnx import failures, findings, probing
+from runtimes.onnx.estimate import estimate
+from runtimes.onnx.folder import header, locate, text_output
+from runtimes.onnx.interpreter import ENGINE, interpreter
+from runtimes.onnx.options import OnnxOptions
+
+STOP_SECONDS = 30.0
+"""A little more than the engine gives itself to finish what runs."""
+
+PROTOCOL_ROUTES = (
+    Route("GET", "/v2", "Server metadata"),
+    Route("GET", "/v2/health/live", "Is the server alive"),
+    Route("GET", "/v2/health/ready", "Is the server ready"),
+    Route("GET", "/v2/models/{name}", "Inputs and outputs of the model"),
+    Route("GET", "/v2/models/{name}/ready", "Is the model ready"),
+    Route("POST", "/v2/models/{name}/infer", "Inference on tensors"),
+    Route("GET", "/v2/models/{name}/versions/{version}", "Inputs and outputs of the model"),
+    Route("GET", "/v2/models/{name}/versions/{version}/ready", "Is the model ready"),
+    Route("POST", "/v2/models/{name}/versions/{version}/infer", "Inference on tensors"),
+)
+MODELS_ROUTE = Route("GET", "/v1/models", "The served model")
+EMBEDDINGS_ROUTE = Route("POST", "/v1/embeddings", "Embeddings of texts")
+
+
+class OnnxRuntime(Runtime[OnnxOptions]):
+    """ONNX Runtime on the CPU, in an engine process of its own."""
+
+    title: ClassVar[str] = "ONNX Runtime"
+    options = OnnxOptions
+    ready_seconds: ClassVar[float] = 300.0
+    metrics: ClassVar[dict[str, str]] = {
+        "modelyard_onnx_queue_depth": "queue",
+        "modelyard_onnx_prompt_tokens_total": "tokens",
+    }
+
+    def check(self, model: Model, options: OnnxOptions, host: Host) -> Sequence[Finding]:
+        """Reads the folder and the graph's declarations, and asks the engine's interpreter for its packages."""
+        return list(findings.check(model, options, host))
+
+    def estimate(self, model: Model, options: OnnxOptions, host: Host) -> Estimate:
+        """From the weights that the graph declares, external data included."""
+        layout = locate(model)
+        graph = header(layout)
+        text = text_output(layout, graph, options) is not None
+        return estimate(layout, graph, options, host, text=text)
+
+    def command(self, context: LaunchContext[OnnxOptions]) -> Command:
+        """The engine's folder run by path, so that its interpreter needs no part of Modelyard."""
+        layout = locate(context.model)
+        place = ["--folder", str(context.model.path), "--graph", str(layout.graph), "--name", context.served_name]
+        address = ["--host", context.host, "--port", str(context.port)]
+        return Command(
+            [interpreter(), str(ENGINE), *place, *address, *_flags(context.options)],
+            _environment(context),
+            STOP_SECONDS,
+        )
+
+    def probe(self, context: LaunchContext[OnnxOptions], timeout_seconds: float) -> None:
+        """One embedding where the model embeds text, else one inference on made-up tensors."""
+        layout = locate(context.model)
+        graph = header(layout)
+        if text_output(layout, graph, context.options) is not None:
+            request = probing.embeddings_sample(context.served_name)
+        else:
+            request = probing.infer_request(graph, context.served_name)
+        probing.probe(context, request, timeout_seconds)
+
+    def failure(self, exit_code: int, log_tail: Sequence[str]) -> Failure:
+        """By the engine's error line, exit status, signal or signs in the log."""
+        return failures.classify(exit_code, log_tail)
+
+    def routes(self, model: Model, options: OnnxOptions) -> Sequence[Route]:
+        """The Open Inference Protocol, and embeddings where the model has a tokenizer."""
+        layout = locate(model)
+        if text_output(layout, header(layout), options) is None:
+            return [MODELS_ROUTE, *PROTOCOL_ROUTES]
+        return [EMBEDDINGS_ROUTE, MODELS_ROUTE, *PROTOCOL_ROUTES]
+
+    def sample(self, model: Model, options: OnnxOptions, served_name: str) -> SampleRequest:
+        """An embedding of one sentence, or a small infer request that fits the graph."""
+        layout = locate(model)
+        graph = header(layout)
+        if text_output(layout, graph, options) is not None:
+            return probing.embeddings_sample(served_name)
+        return probing.infer_sample(graph, served_name)
+
+
+def _flags(options: OnnxOptions) -> list[str]:
+    """Every option is a flag of the same name."""
+    flags = []
+    for name, value in options.model_dump().items():
+        flags += [f"--{name.replace('_', '-')}", str(value)]
+    return flags
+
+
+def _environment(context: LaunchContext[OnnxOptions]) -> dict[str, str]:
+    folder = str(context.workdir)
+    return {
+        "MODELYARD_ENGINE_SECRET": context.secret,
+        "HOME": folder,
+        "TMPDIR": folder,
+        "XDG_CACHE_HOME": folder,
+        "PYTHONUNBUFFERED": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
