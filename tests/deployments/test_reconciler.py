@@ -9,8 +9,9 @@ from django.contrib.auth.models import User
 from pytest_django import Settings
 
 from apps.deployments import operations
-from apps.deployments.models import Deployment, Replica
+from apps.deployments.models import Deployment
 from apps.deployments.reconciler import policy, reconcile
+from apps.deployments.reconciler.engines import Engines
 from apps.deployments.reconciler.lease import hold
 from apps.deployments.routing import route
 from apps.deployments.statuses import Outcome, Status
@@ -168,12 +169,17 @@ def test_a_new_version_that_fails_leaves_the_old_one_serving(make: Make, person:
     assert psutil.pid_exists(old)
 
 
-def test_a_worker_killed_between_writing_and_starting_loses_nothing(make: Make, person: User) -> None:
+def test_a_worker_killed_between_writing_and_starting_loses_nothing(
+    make: Make, person: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
     deployment = operations.deploy(make(), by=person)
-    reconcile(deployment.pk)
-    Replica.objects.filter(deployment=deployment).update(launches=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Engines, "start", lambda *_: (_ for _ in ()).throw(SystemExit("killed here")))
+        with pytest.raises(SystemExit):
+            reconcile(deployment.pk)
+    assert launchers.default().observe(only_replica(deployment).pk).number == 0
     settle(deployment, status(Status.DEPLOYED))
-    assert launchers.default().observe(only_replica(deployment).pk).number == 2
+    assert launchers.default().observe(only_replica(deployment).pk).number == 1
 
 
 def test_an_engine_stopped_with_modelyard_is_no_crash(make: Make, person: User, quick: None) -> None:

@@ -14,6 +14,11 @@ from modelyard import changes
 from modelyard.launchers import Launcher, Observation, ProcessState
 from modelyard.runtimes import Failure
 
+LOST = Failure(
+    "engine_lost",
+    "The engine was killed together with its owner, so nobody saw how it ended.",
+    "Nothing, if the host was restarted or its processes were killed; otherwise look at the system's log.",
+)
 GONE = frozenset({ProcessState.EXITED, ProcessState.ABSENT})
 
 
@@ -127,6 +132,9 @@ class ReplicaStep:
             self._record("engine_resumed", "The engine had been stopped with Modelyard and is started again.")
             return
         self.replica.exit_code = seen.exit_code
+        if seen.lost:
+            self._again(LOST)
+            return
         self._again(self.engines.death(self.replica, seen.exit_code))
 
     def _again(self, failure: Failure) -> None:

@@ -1,4 +1,4 @@
-"""Where engine processes run. The reconciler asks a launcher to start, watch and end them; it never owns them itself."""
+"""Where engine processes run: the reconciler asks a launcher to start, watch and end them, and never owns them."""
 
 from modelyard.launchers.base import Launch, Launcher, NoFreePort, Observation, ProcessState
 

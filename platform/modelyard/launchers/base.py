@@ -33,7 +33,8 @@ class Observation:
     """What is so, read from the operating system at this moment.
 
     `exit_code` is negative for a signal (-9: SIGKILL), None while running. `requested` says that `stop` asked for the
-    end, so that the exit is no crash. Memory is the resident set of the engine's whole process tree, in bytes.
+    end, so that the exit is no crash; `lost` that the engine's owner was killed with it: nobody saw how it ended.
+    Memory is the resident set of the engine's whole process tree, in bytes.
     """
 
     state: ProcessState
@@ -43,6 +44,7 @@ class Observation:
     ended_at: datetime | None = None
     exit_code: int | None = None
     requested: bool = False
+    lost: bool = False
     memory: int | None = None
 
 
@@ -60,7 +62,7 @@ class Launcher(Protocol):
         """The replica's own writable folder, made if it isn't there."""
 
     def start(self, launch: Launch) -> None:
-        """Start this launch, unless it was started already. Returns once the start is recorded, not when it is ready."""
+        """Start this launch, unless it was started already. Returns once the start is recorded, not when ready."""
 
     def observe(self, replica: str) -> Observation:
         """The state of the replica's newest launch."""

@@ -1,0 +1,200 @@
+"""Engines as processes of this host, each owned by a shim."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from modelyard.launchers import log, ports, processes
+from modelyard.launchers.base import Launch, Observation, ProcessState
+from modelyard.launchers.records import Folder, State, create, write
+
+REPLICA = re.compile(r"rep_[0-9a-z]{1,40}")
+PASSED_ON = re.compile(
+    r"(PATH|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|(CUDA|NVIDIA|ROCR|HIP|ZE|HSA)_\w+|(HTTPS?|NO)_PROXY|(https?|no)_proxy"
+    r"|SSL_CERT_\w+|REQUESTS_CA_BUNDLE)"
+)
+"""What of the worker's environment an engine sees: never the platform's database address or secret key."""
+LOST = -9  # the exit code told for an engine whose end nobody saw
+
+
+class LocalLauncher:
+    """The launcher that keeps its records in one folder; every method may be called from any process at any time."""
+
+    def __init__(self, root: Path, engine_ports: str = "20000-29999") -> None:
+        self.root = Path(root)
+        self.engine_ports = engine_ports
+
+    def pick_port(self, taken: Collection[int]) -> int:
+        """A port of the range that is free now and not in `taken`."""
+        return ports.pick(self.engine_ports, taken)
+
+    def workdir(self, replica: str) -> Path:
+        """The replica's own writable folder."""
+        work = self._folder(replica).work
+        (work / "tmp").mkdir(parents=True, exist_ok=True, mode=0o700)
+        return work
+
+    def start(self, launch: Launch) -> None:
+        """Record the launch, and give it an owner if it has none."""
+        folder = self._folder(launch.id)
+        folder.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._end_earlier(folder, launch.number)
+        env = self._environment(folder, dict(launch.env))
+        what = {"argv": list(launch.argv), "env": env, "stop_seconds": launch.stop_seconds}
+        create(folder.launch(launch.number), json.dumps(what))
+        state = folder.state(launch.number)
+        if state is None or (state.pid is None and state.ended_at is None):
+            _spawn_shim(folder.path, launch.number)
+
+    def observe(self, replica: str) -> Observation:
+        """The state of the newest launch, compared with the operating system."""
+        folder = self._folder(replica)
+        number = folder.newest()
+        state = folder.state(number) if number else None
+        if state is None:
+            return Observation(ProcessState.ABSENT if not self._starting(folder, number) else ProcessState.STARTING,
+                               number)  # fmt: skip
+        if state.ended_at is None and not processes.alive(state.shim_pid, state.shim_start):
+            # Read again: it may have ended between the two looks.
+            state = folder.state(number) or state
+            if state.ended_at is None:
+                return self._lost(folder, state)
+        return _observation(state)
+
+    def stop(self, replica: str, *, now: bool = False) -> None:
+        """Write the request down, then wake the shim."""
+        folder = self._folder(replica)
+        number = folder.newest()
+        if not number:
+            return
+        request = folder.stop_request(number)
+        if now:
+            write(request, "now")
+        else:
+            create(request, "soon")
+        state = folder.state(number)
+        if state and state.ended_at is None and processes.alive(state.shim_pid, state.shim_start):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(state.shim_pid or 0, signal.SIGTERM)
+
+    def remove(self, replica: str) -> None:
+        """Delete the record and the log of an ended replica."""
+        if self.observe(replica).state in {ProcessState.EXITED, ProcessState.ABSENT}:
+            shutil.rmtree(self._folder(replica).path, ignore_errors=True)
+
+    def known(self) -> Sequence[str]:
+        """IDs of all replicas with a record."""
+        if not self.root.is_dir():
+            return []
+        return sorted(path.name for path in self.root.iterdir() if REPLICA.fullmatch(path.name))
+
+    def log_tail(self, replica: str, lines: int = 100) -> Sequence[str]:
+        """The last lines that the engine printed."""
+        return log.tail(self._folder(replica).log, lines)
+
+    def _folder(self, replica: str) -> Folder:
+        if not REPLICA.fullmatch(replica):
+            raise ValueError(f"no replica ID: {replica!r}")
+        return Folder(self.root / replica)
+
+    def _environment(self, folder: Folder, own: dict[str, str]) -> dict[str, str]:
+        passed = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
+        return {**passed, "HOME": str(folder.work), "TMPDIR": str(folder.work / "tmp"), "PYTHONUNBUFFERED": "1", **own}
+
+    def _starting(self, folder: Folder, number: int) -> bool:
+        with contextlib.suppress(OSError):
+            return bool(number) and time.time() - folder.launch(number).stat().st_mtime < 5
+        return False
+
+    def _end_earlier(self, folder: Folder, number: int) -> None:
+        """A replica has one engine at a time: what is left of an earlier launch ends before the next one starts."""
+        for earlier in range(max(number - 2, 1), number):
+            state = folder.state(earlier)
+            if state and state.ended_at is None and state.pid:
+                write(folder.stop_request(earlier), "now")
+                processes.end(processes.members(state.pid), patience=0)
+
+    def _lost(self, folder: Folder, state: State) -> Observation:
+        """The shim was killed: end what it owned, and write down that nobody saw how the engine ended."""
+        if state.pid and (processes.alive(state.pid, state.start) or _session_left(state)):
+            processes.end(processes.members(state.pid), patience=1.0)
+        state.ended_at, state.exit_code = time.time(), LOST
+        state.requested = folder.stop_request(state.number).exists()
+        state.error = "lost"
+        with contextlib.suppress(OSError):
+            folder.write_state(state)
+        return _observation(state)
+
+
+def _session_left(state: State) -> bool:
+    """Members of the engine's session that began after it: not those of a stranger who was given the same pid."""
+    left = processes.members(state.pid or 0)
+    return any((processes.started_at(member.pid) or 0) >= (state.start or 0) for member in left)
+
+
+def _observation(state: State) -> Observation:
+    running = state.ended_at is None
+    kind = (ProcessState.RUNNING if state.pid else ProcessState.STARTING) if running else ProcessState.EXITED
+    return Observation(
+        state=kind,
+        number=state.number,
+        pid=state.pid,
+        started_at=_moment(state.started_at),
+        ended_at=_moment(state.ended_at),
+        exit_code=state.exit_code,
+        requested=state.requested,
+        lost=state.error == "lost",
+        memory=processes.memory(state.pid) if running and state.pid else None,
+    )
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None
+
+
+def _spawn_shim(folder: Path, number: int) -> None:
+    """Start a shim that is nobody's child: an intermediate process starts it and ends, so the system adopts it."""
+    shim = [sys.executable, "-m", "modelyard.launchers.shim", str(folder), str(number)]
+    # The doorstep: forks by itself, without importing anything, so that the caller only waits for a moment.
+    doorstep = "import os, sys\nif os.fork(): os._exit(0)\nos.setsid()\nos.execv(sys.argv[1], sys.argv[1:])"
+    with (folder / "shim.log").open("ab") as output:
+        subprocess.run(
+            [sys.executable, "-I", "-S", "-c", doorstep, *shim],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            check=True,
+        )
+
+
+def stop_all(root: Path, patience: float = 30.0) -> int:
+    """End every engine with a record in this folder, all at once; how many there were. Marked as asked for."""
+    launcher = LocalLauncher(root)
+    ended = {ProcessState.EXITED, ProcessState.ABSENT}
+    running = [replica for replica in launcher.known() if launcher.observe(replica).state not in ended]
+    for replica in running:
+        launcher.stop(replica)
+    left = _await_end(launcher, running, patience)
+    for replica in left:
+        launcher.stop(replica, now=True)
+    _await_end(launcher, left, 10.0)
+    return len(running)
+
+
+def _await_end(launcher: LocalLauncher, replicas: list[str], seconds: float) -> list[str]:
+    deadline = time.monotonic() + seconds
+    ended = {ProcessState.EXITED, ProcessState.ABSENT}
+    while replicas and time.monotonic() < deadline:
+        replicas = [replica for replica in replicas if launcher.observe(replica).state not in ended]
+        time.sleep(0.05)
+    return replicas

@@ -1,0 +1,82 @@
+"""What is on disk of one launch: written by the shim, read by every launcher. Without Django, and quick to import."""
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class State:
+    """One launch as its shim knows it. `start`s are those of `processes.started_at`; `at`s are epoch seconds."""
+
+    number: int
+    shim_pid: int | None = None
+    shim_start: float | None = None
+    pid: int | None = None
+    start: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    exit_code: int | None = None
+    requested: bool = False
+    error: str = ""
+
+
+class Folder:
+    """The record of one replica: `launch-<n>.json`, `state-<n>.json`, `stop-<n>`, `engine.log*`, `work/`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.work = path / "work"
+        self.log = path / "engine.log"
+
+    def launch(self, number: int) -> Path:
+        """What to start: argv, environment, patience. Holds the engine's secret: mode 0600."""
+        return self.path / f"launch-{number}.json"
+
+    def stop_request(self, number: int) -> Path:
+        """Exists once the end of this launch was asked for; says `now` when it is not to wait."""
+        return self.path / f"stop-{number}"
+
+    def newest(self) -> int:
+        """The number of the newest launch; 0 if there was none."""
+        numbers = [int(path.stem.partition("-")[2]) for path in self.path.glob("launch-*.json")]
+        return max(numbers, default=0)
+
+    def state(self, number: int) -> State | None:
+        """What the shim wrote last; None if it hasn't written yet."""
+        try:
+            values: dict[str, Any] = json.loads((self.path / f"state-{number}.json").read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        known = {field.name for field in fields(State)}
+        return State(**{name: value for name, value in values.items() if name in known})
+
+    def write_state(self, state: State) -> None:
+        """Replace the state in one step: a reader sees the old one or the new one."""
+        write(self.path / f"state-{state.number}.json", json.dumps(asdict(state)))
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, in one step."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    temporary.replace(path)
+
+
+def create(path: Path, text: str) -> bool:
+    """Write a file that wasn't there; False if somebody else was first. Whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+    return True
