@@ -1,5 +1,6 @@
 """Can the ONNX engine serve this model here, and what should a person know before it does."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -81,7 +82,10 @@ def _untyped(tensors: list[Declared]) -> str:
 
 
 def _text(layout: Layout, graph: GraphHeader, options: OnnxOptions) -> Iterator[Finding]:
-    if text_output(layout, graph, options) is not None:
+    if layout.tokenizer is not None and not _is_tokenizer(layout.tokenizer):
+        step = "Import the model again with the tokenizer.json that its author published."
+        yield Finding(Level.BLOCK, "tokenizer_invalid", "tokenizer.json is not a tokenizer.", step)
+    elif text_output(layout, graph, options) is not None:
         yield Finding(Level.INFO, "embeds_text", "Serves /v1/embeddings and the Open Inference Protocol.")
     elif layout.tokenizer is not None and options.pooling == "none":
         message = "Pooling none needs a graph output of two axes, and there is none."
@@ -91,6 +95,14 @@ def _text(layout: Layout, graph: GraphHeader, options: OnnxOptions) -> Iterator[
         yield Finding(
             Level.WARN, "no_tokenizer", message, "Import the model with its tokenizer.json for /v1/embeddings."
         )
+
+
+def _is_tokenizer(path: Path) -> bool:
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and isinstance(found.get("model"), dict)
 
 
 def _memory(layout: Layout, graph: GraphHeader, options: OnnxOptions, host: Host) -> Iterator[Finding]:

@@ -50,9 +50,8 @@ def require_parts(python: str) -> None:
 def _ask(python: str, _modified: int) -> None:
     try:
         done = subprocess.run(
-            [python, "-c", ASK, *PARTS],
-            capture_output=True, check=True, timeout=ASK_SECONDS, env={"PATH": os.environ.get("PATH", "")},
-        )  # fmt: skip
+            [python, "-c", ASK, *PARTS], capture_output=True, check=True, timeout=ASK_SECONDS, env=_environment()
+        )
         answer = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise _unusable(python, str(error)) from error
@@ -60,6 +59,11 @@ def _ask(python: str, _modified: int) -> None:
         raise _unusable(python, f"it is Python {'.'.join(map(str, answer['version']))}, 3.12 or later is needed")
     if answer["missing"]:
         raise _missing(python, answer["missing"])
+
+
+def _environment() -> dict[str, str]:
+    # importing onnxruntime is enough for its official builds to report to their maker
+    return {"PATH": os.environ.get("PATH", ""), "ORT_DISABLE_TELEMETRY": "1"}
 
 
 def _unusable(python: str, why: str) -> Failure:

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -24,4 +25,8 @@ def load_package() -> None:
 
 if __name__ == "__main__":
     load_package()
-    sys.exit(importlib.import_module(f"{PACKAGE}.start").main())
+    status = importlib.import_module(f"{PACKAGE}.start").main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # an abandoned inference may still run in a thread; tearing the interpreter down under it would crash
+    os._exit(status)

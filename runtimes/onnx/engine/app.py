@@ -18,7 +18,7 @@ type Endpoint = Callable[[Service, Request], Awaitable[Reply]]
 
 async def metrics(service: Service, _request: Request) -> Reply:
     """GET /metrics."""
-    body = service.measures.render(lambda: service.batcher.depth)
+    body = service.measures.render({"queue_depth": service.batcher.depth, "running": service.batcher.running})
     return Reply(body, content_type=b"text/plain; version=0.0.4; charset=utf-8")
 
 

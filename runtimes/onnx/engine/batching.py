@@ -85,6 +85,7 @@ class Batcher:
         self._observe = observe
         self._jobs: deque[Job] = deque()
         self._idle = 0
+        self._running = 0
         self._changed = threading.Condition()
 
     def start(self) -> None:
@@ -96,6 +97,11 @@ class Batcher:
     def depth(self) -> int:
         """Requests that wait, in whole or in part."""
         return len(self._jobs)
+
+    @property
+    def running(self) -> int:
+        """Workers that run an inference."""
+        return self._running
 
     def submit(self, job: Job) -> None:
         """Queues a request, or refuses it where the queue is full."""
@@ -125,6 +131,8 @@ class Batcher:
             with self._changed:
                 batch = self._next()
             self._run(batch)
+            with self._changed:
+                self._running -= 1
 
     def _next(self) -> list[Piece]:
         self._idle += 1
@@ -132,6 +140,7 @@ class Batcher:
             self._changed.wait(self._patience())
         batch = self._take()
         self._idle -= 1
+        self._running += 1
         return batch
 
     def _ready(self) -> bool:

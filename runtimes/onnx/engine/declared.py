@@ -76,22 +76,30 @@ def _token_like(outputs: Sequence[Declared], hidden: int) -> Declared | None:
 def example_inputs(inputs: Sequence[Declared]) -> list[dict[str, Any]]:
     """Inputs of a valid infer request, small where the graph leaves a choice."""
     for axis in (EXAMPLE_AXIS, 1):
-        shapes = [example_shape(tensor, axis) for tensor in inputs]
+        shapes = example_shapes(inputs, axis)
         if sum(math.prod(shape) for shape in shapes) <= MAX_EXAMPLE_ELEMENTS:
             break
     return [_example(tensor, shape) for tensor, shape in zip(inputs, shapes, strict=True)]
 
 
-def example_shape(tensor: Declared, axis: int) -> list[int]:
-    """One row; every other dynamic axis is `axis` long."""
+def example_shapes(inputs: Sequence[Declared], axis: int) -> list[list[int]]:
+    """One row, and `axis` for every dynamic axis that isn't named like a first axis, which is the batch."""
+    batch = {tensor.symbols[0] for tensor in inputs if tensor.symbols} - {""}
+    return [_shape(tensor, batch, axis) for tensor in inputs]
+
+
+def _shape(tensor: Declared, batch: set[str], axis: int) -> list[int]:
     if tensor.shape is None:
         return [1]
-    return [(1 if place == 0 else axis) if size < 0 else size for place, size in enumerate(tensor.shape)]
+    return [
+        size if size >= 0 else 1 if place == 0 or tensor.symbols[place] in batch else axis
+        for place, size in enumerate(tensor.shape)
+    ]
 
 
 def example_elements(inputs: Sequence[Declared]) -> int:
     """How many values the smallest request has."""
-    return sum(math.prod(example_shape(tensor, 1)) for tensor in inputs)
+    return sum(math.prod(shape) for shape in example_shapes(inputs, 1))
 
 
 def _example(tensor: Declared, shape: list[int]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ DATATYPES = {
 
 LOAD_FAILURES: Sequence[tuple[str, Exit]] = (
     (r"external data|GetExtDataFromTensorProto|external initializer", Exit.EXTERNAL_DATA_MISSING),
-    (r"bad alloc|failed to allocate|out of memory|MemoryError", Exit.OUT_OF_MEMORY),
+    (r"bad.alloc|failed to allocate|out of memory|MemoryError", Exit.OUT_OF_MEMORY),
     (r"No Op registered|not a registered function/op|NOT_IMPLEMENTED|Could not find an implementation|opset|IR version",
      Exit.GRAPH_UNSUPPORTED),
     (r"No space left", Exit.DISK_FULL),
@@ -153,7 +153,7 @@ def plain(message: str) -> str:
 
 
 def _run_refusal(message: str) -> Refusal:
-    if re.search(r"bad alloc|failed to allocate|MemoryError", message, re.IGNORECASE):
+    if re.search(r"bad.alloc|failed to allocate|MemoryError", message, re.IGNORECASE):
         return Refusal(
             503, "out_of_memory", "There isn't enough memory for this request. Send fewer or smaller inputs."
         )

@@ -3,7 +3,7 @@
 import threading
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -66,13 +66,14 @@ class Measures:
             self._batches.observe(size)
             self._inference.observe(seconds)
 
-    def render(self, depth: Callable[[], int]) -> bytes:
-        """Everything, with the queue's depth at this moment."""
+    def render(self, gauges: Mapping[str, int]) -> bytes:
+        """Everything, with the gauges as they stand."""
         with self._lock:
             lines = [*self._counters(), *self._latency.lines("modelyard_onnx_request_seconds")]
             lines += self._inference.lines("modelyard_onnx_inference_seconds")
             lines += self._batches.lines("modelyard_onnx_batch_size")
-        lines += ["# TYPE modelyard_onnx_queue_depth gauge", f"modelyard_onnx_queue_depth {depth()}"]
+        for name, value in gauges.items():
+            lines += [f"# TYPE modelyard_onnx_{name} gauge", f"modelyard_onnx_{name} {value}"]
         return ("\n".join(lines) + "\n").encode()
 
     def _counters(self) -> list[str]:

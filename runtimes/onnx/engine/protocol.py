@@ -1,15 +1,19 @@
 """The Open Inference Protocol, version 2, over REST."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .declared import Declared
 from .graph import Graph
+from .infer import TensorItem
 from .refusals import Refusal, Reply, invalid
 from .service import Request, Service, json_reply
 from .tensors import read_tensors, write_tensor
 
 VERSION = "1"
+INLINE_BYTES = 64 << 10
+"""Reading more than this would hold up every other request; a thread takes it."""
 
 
 async def server_metadata(_service: Service, _request: Request) -> Reply:
@@ -55,17 +59,23 @@ def _tensor(tensor: Declared) -> dict[str, Any]:
 
 async def infer(service: Service, request: Request) -> Reply:
     """POST /v2/models/{name}/infer."""
-    body = request.json()
-    _check_parameters(body)
-    graph = service.tensors.graph
-    outputs = _wanted(body.get("outputs"), graph)
-    item = service.tensors.item(read_tensors(body.get("inputs"), graph.inputs), [tensor.name for tensor in outputs])
+    large = len(request.body) > INLINE_BYTES
+    body, item = await asyncio.to_thread(_read, service, request) if large else _read(service, request)
     (arrays,) = await service.run(service.tensors.run, [item], request)
     answer: dict[str, Any] = {"model_name": service.name, "model_version": VERSION}
     if "id" in body:
         answer["id"] = body["id"]
-    answer["outputs"] = [write_tensor(tensor, array) for tensor, array in zip(outputs, arrays, strict=True)]
+    known = {tensor.name: tensor for tensor in service.tensors.graph.outputs}
+    answer["outputs"] = [write_tensor(known[name], array) for name, array in zip(item.outputs, arrays, strict=True)]
     return json_reply(answer)
+
+
+def _read(service: Service, request: Request) -> tuple[dict[str, Any], TensorItem]:
+    body = request.json()
+    _check_parameters(body)
+    graph = service.tensors.graph
+    outputs = [tensor.name for tensor in _wanted(body.get("outputs"), graph)]
+    return body, service.tensors.item(read_tensors(body.get("inputs"), graph.inputs), outputs)
 
 
 def _check_parameters(body: Mapping[str, Any]) -> None:

@@ -45,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the engine; the exit status says why it ended."""
+    # onnxruntime's official builds report model names and machine facts to their maker unless this is set before import
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="modelyard-onnx: %(message)s")
     try:
         _serve(_options(argv))
