@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from django.conf import settings
 from django.db import models
-from modelyard import ids
 
 from apps.models.querysets import ModelQuerySet
+from modelyard import ids
 
 if TYPE_CHECKING:
     from django_stubs_ext.db.models.manager import RelatedManager

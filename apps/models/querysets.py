@@ -15,7 +15,11 @@ class ModelQuerySet(models.QuerySet[Any]):
     def with_deployment_counts(self) -> Self:
         """Adds `active_deployments`, `failed_deployments`, `waiting_deployments` in the same query."""
         return self.annotate(
-            active_deployments=Count("deployments", filter=Q(deployments__status=DEPLOYED)),
-            failed_deployments=Count("deployments", filter=Q(deployments__status=FAILED)),
-            waiting_deployments=Count("deployments", filter=Q(deployments__status=READY_TO_DEPLOY)),
+            active_deployments=_counted(DEPLOYED),
+            failed_deployments=_counted(FAILED),
+            waiting_deployments=_counted(READY_TO_DEPLOY),
         )
+
+
+def _counted(status: str) -> Count:
+    return Count("deployments", filter=Q(deployments__status=status))

@@ -1,10 +1,75 @@
-"""Where the files of models are: one folder each under the data directory."""
+"""Where the files of models and uploads are: one folder or file each under the data directory."""
 
+import contextlib
+import os
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from django.conf import settings
+
+BEING_MADE = ".importing"
 
 
 def folder(model_id: str) -> Path:
     """The folder of a model's files."""
     return Path(settings.MODELS_DIR) / model_id
+
+
+def upload(model_id: str) -> Path:
+    """The archive that a model is imported from; gone once the import has ended well."""
+    return Path(settings.UPLOADS_DIR) / f"{model_id}.zip"
+
+
+def fresh(model_id: str) -> Path:
+    """An empty folder to unpack into, beside the model's own; what an interrupted import left there is removed."""
+    path = folder(model_id).with_name(f"{model_id}{BEING_MADE}")
+    discard(path)
+    path.mkdir(mode=0o700)
+    return path
+
+
+def publish(made: Path, model_id: str) -> None:
+    """Make the unpacked folder the model's own, in one step; its files can't be written any more."""
+    for path in made.rglob("*"):
+        if path.is_file():
+            path.chmod(0o400)
+    discard(folder(model_id))
+    made.replace(folder(model_id))
+
+
+def discard(path: Path) -> None:
+    """Remove a file or folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove(model_id: str) -> None:
+    """Remove everything of a model."""
+    for path in (folder(model_id), folder(model_id).with_name(f"{model_id}{BEING_MADE}"), upload(model_id)):
+        discard(path)
+
+
+def take(source: Path, model_id: str) -> None:
+    """Keep a received archive for the import: renamed where possible, copied from another file system."""
+    target = upload(model_id)
+    try:
+        source.replace(target)
+    except OSError:
+        shutil.copyfile(source, target)
+    target.chmod(0o600)
+
+
+def strays(known: Iterable[str], older_than: float) -> list[Path]:
+    """Files and folders of models that the database doesn't know, last changed before that moment (epoch seconds)."""
+    names = set(known)
+    found = []
+    for root in (Path(settings.MODELS_DIR), Path(settings.UPLOADS_DIR)):
+        for path in root.iterdir():
+            model_id = path.name.removesuffix(BEING_MADE).removesuffix(".zip")
+            with contextlib.suppress(FileNotFoundError):
+                if model_id not in names and os.stat(path).st_mtime < older_than:  # noqa: PTH116
+                    found.append(path)
+    return found

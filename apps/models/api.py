@@ -1,0 +1,83 @@
+"""The API of models: thin callers of the operations."""
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
+from rest_framework import mixins, viewsets
+from rest_framework.decorators import action
+from rest_framework.parsers import JSONParser, MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.models import operations
+from apps.models.filters import ModelFilter
+from apps.models.models import Model
+from apps.models.serializers import EditModelSerializer, ImportSerializer, ModelDetailSerializer, ModelSerializer
+from modelyard.api.errors import ProblemSerializer
+from modelyard.api.permissions import caller
+
+PROBLEM = OpenApiResponse(ProblemSerializer, description="A problem body: what happened and what to do next.")
+REFUSED = {400: PROBLEM, 403: PROBLEM, 404: PROBLEM, 409: PROBLEM}
+
+
+@extend_schema_view(list=extend_schema(summary="List models"), retrieve=extend_schema(summary="One model"))
+class ModelViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Model]):
+    """Models and their import. An import answers 202: `status` and `progress` tell how far it is."""
+
+    queryset = Model.objects.with_deployment_counts().select_related("added_by")
+    filterset_class = ModelFilter
+    search_fields = ["id", "name", "description", "architecture"]
+    ordering_fields = ["name", "added_at", "size", "status"]
+    lookup_value_regex = "mdl_[0-9a-z]+"
+    parser_classes = [JSONParser, MultiPartParser]
+    verb_permissions = {
+        "list": "models.view_model",
+        "retrieve": "models.view_model",
+        "create": "models.import_model",
+        "retry": "models.import_model",
+        "partial_update": "models.change_model",
+        "destroy": "models.delete_model",
+    }
+
+    def get_serializer_class(self) -> Any:
+        """Lists are short, one model is whole."""
+        return ModelSerializer if self.action == "list" else ModelDetailSerializer
+
+    @extend_schema(
+        summary="Import a model",
+        request={"multipart/form-data": ImportSerializer},
+        responses={202: ModelDetailSerializer, 413: PROBLEM, 507: PROBLEM, **REFUSED},
+    )
+    def create(self, request: Request) -> Response:
+        """Takes a .zip as multipart/form-data and imports it in the background."""
+        body = ImportSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        values = body.validated_data
+        model = operations.receive(
+            values["file"], by=caller(request), description=values.get("description", ""), tags=values.get("tags", [])
+        )
+        return self._answer(model, 202)
+
+    @extend_schema(summary="Edit description and tags", request=EditModelSerializer,
+                   responses={200: ModelDetailSerializer, **REFUSED})  # fmt: skip
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Changes the description and the tags; nothing else is editable."""
+        body = EditModelSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        return self._answer(operations.edit(self.get_object(), **body.validated_data), 200)
+
+    @extend_schema(summary="Delete a model", responses={204: None, **REFUSED})
+    def destroy(self, request: Request, pk: str) -> Response:
+        """Deletes it with its files; cancels its import; refused while a deployment uses it."""
+        operations.delete(self.get_object(), by=caller(request))
+        return Response(status=204)
+
+    @extend_schema(summary="Retry an import", request=None, responses={202: ModelDetailSerializer, **REFUSED})
+    @action(detail=True, methods=["post"])
+    def retry(self, request: Request, pk: str) -> Response:
+        """Imports once more from the archive, where that was kept."""
+        return self._answer(operations.retry(self.get_object(), by=caller(request)), 202)
+
+    def _answer(self, model: Model, status: int) -> Response:
+        body = ModelDetailSerializer(self.get_queryset().get(pk=model.pk)).data
+        return Response(body, status=status, headers={"Location": f"/api/v1/models/{model.pk}/"})

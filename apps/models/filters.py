@@ -1,0 +1,21 @@
+"""Filters of the models' list in the API."""
+
+import django_filters
+
+from apps.models.models import Format, Model, Source, Status
+
+
+class ModelFilter(django_filters.FilterSet):
+    """`?status=ready&source=file&format=onnx&task=feature-extraction&min_size=1000000`; sizes in bytes."""
+
+    status = django_filters.MultipleChoiceFilter(choices=Status.choices)
+    source = django_filters.MultipleChoiceFilter(choices=Source.choices)
+    format = django_filters.MultipleChoiceFilter(choices=Format.choices)
+    task = django_filters.CharFilter()
+    name = django_filters.CharFilter()
+    min_size = django_filters.NumberFilter(field_name="size", lookup_expr="gte")
+    max_size = django_filters.NumberFilter(field_name="size", lookup_expr="lte")
+
+    class Meta:
+        model = Model
+        fields = ["status", "source", "format", "task", "name", "min_size", "max_size"]

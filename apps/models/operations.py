@@ -1,0 +1,143 @@
+"""What people do with models: one verb each, called by the admin, the API, the command line and the tasks alike."""
+
+import logging
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.files.uploadedfile import UploadedFile
+from django.db import IntegrityError, transaction
+from django.db.models import ProtectedError
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from apps.models import storage
+from apps.models.models import WORKING, Model, Status
+from modelyard.problems import Problem
+
+MAX_NAME = 120  # characters of a model's name
+MAX_TAGS, MAX_TAG_LENGTH = 20, 50
+logger = logging.getLogger(__name__)
+
+
+def receive(file: "UploadedFile[Any]", *, by: User | None, description: str = "", tags: Iterable[str] = ()) -> Model:
+    """Take an uploaded archive and start its import. The model's name is the file's, without `.zip`."""
+    name = name_of(file.name or "")
+    path = getattr(file, "temporary_file_path", None)
+    if path is None:
+        raise Problem("not_a_file", "The upload isn't a file on disk.", "Send it as multipart/form-data.", status=400)
+    return import_file(Path(path()), name, by=by, description=description, tags=tags)
+
+
+def import_file(path: Path, name: str, *, by: User | None, description: str = "", tags: Iterable[str] = ()) -> Model:
+    """Start the import of an archive on disk, which is moved into the data directory."""
+    cleaned = clean_tags(tags)
+    try:
+        with transaction.atomic():
+            model = Model.objects.create(name=name, description=description, tags=cleaned, added_by=by)
+    except IntegrityError:
+        raise Problem(
+            "name_taken",
+            f"There is a model named {name!r} already.",
+            "Rename the file (the name comes from it), or delete that model first.",
+        ) from None
+    try:
+        storage.take(path, model.pk)
+    except OSError as error:
+        model.delete()
+        raise Problem(
+            "disk", f"The upload can't be kept: {error.strerror}.", "Free some space in the data directory.", status=507
+        ) from None
+    enqueue(model.pk)
+    return model
+
+
+def retry(model: Model, *, by: User | None) -> Model:  # noqa: ARG001 (the audit comes with it)
+    """Import once more from the archive that was kept."""
+    if not storage.upload(model.pk).exists():
+        raise Problem(
+            "nothing_to_retry", f"The archive of {model.name} isn't there any more.", "Delete it and import it again."
+        )
+    retried = Model.objects.filter(pk=model.pk, status=Status.IMPORT_FAILED).update(
+        status=Status.IMPORTING, stage="Waiting for a worker", progress=0, attempts=0,
+        failure_code="", failure="", next_step="", lease_owner="", lease_until=None,
+    )  # fmt: skip
+    if not retried:
+        raise Problem("wrong_status", f"{model.name} hasn't failed.", "Only a failed import can be retried.")
+    model.refresh_from_db()
+    enqueue(model.pk)
+    return model
+
+
+def edit(model: Model, *, description: str | None = None, tags: Iterable[str] | None = None) -> Model:
+    """Change the description and the tags; nothing else of a model is editable."""
+    fields: dict[str, Any] = {}
+    if description is not None:
+        fields["description"] = description
+    if tags is not None:
+        fields["tags"] = clean_tags(tags)
+    if fields:
+        Model.objects.filter(pk=model.pk).update(**fields)
+        model.refresh_from_db()
+    return model
+
+
+def delete(model: Model, *, by: User | None) -> None:  # noqa: ARG001 (the audit comes with it)
+    """Delete a model and its files; an import in progress is cancelled. Refused while a deployment uses it."""
+    identifier = model.pk
+    try:
+        Model.objects.filter(pk=identifier).delete()
+    except ProtectedError as error:
+        names = ", ".join(sorted(str(row) for row in error.protected_objects)[:5])
+        raise Problem(
+            "in_use", f"{model.name} can't be deleted: it is used by {names}.", "Delete these deployments first."
+        ) from None
+    storage.remove(identifier)
+
+
+def enqueue(model_id: str) -> None:
+    """Ask a worker to import it. If the broker is away, the sweep asks again."""
+    from apps.models.tasks import import_model
+
+    def ask() -> None:
+        try:
+            import_model.delay(model_id)
+        except (OperationalError, RedisError) as error:
+            logger.warning("import of %s not asked for, the broker is away: %s", model_id, error)
+
+    transaction.on_commit(ask)
+
+
+def name_of(file_name: str) -> str:
+    """A model's name from its file's; a Problem if that isn't the name of a zip, or too long or unprintable."""
+    base = unicodedata.normalize("NFC", PurePosixPath(file_name.replace("\\", "/")).name)
+    if not base.lower().endswith(".zip"):
+        raise Problem("not_a_zip", f"{base[:80]!r} isn't a .zip file.", "Upload the model as a .zip.", status=400)
+    name = " ".join(base[:-4].split())
+    if not name or not name.isprintable():
+        raise Problem("invalid_name", "The file's name isn't usable.", "Rename the file, for example my-model.zip.",
+                      status=400)  # fmt: skip
+    if len(name) > MAX_NAME:
+        raise Problem(
+            "invalid_name",
+            f"The file's name has {len(name)} characters, a model's name may have {MAX_NAME}.",
+            "Rename the file.",
+            status=400,
+        )
+    return name
+
+
+def clean_tags(tags: Iterable[str]) -> list[str]:
+    """Tags without blanks and doubles, in the order given; a Problem for too many or too long ones."""
+    cleaned = list(dict.fromkeys(str(tag).strip() for tag in tags if str(tag).strip()))
+    if len(cleaned) > MAX_TAGS or any(len(tag) > MAX_TAG_LENGTH for tag in cleaned):
+        step = f"At most {MAX_TAGS} tags of {MAX_TAG_LENGTH} characters."
+        raise Problem("invalid_tags", "There are too many tags, or one is too long.", step, status=400)
+    return cleaned
+
+
+def importing(model: Model) -> bool:
+    """Is its import still going on?"""
+    return model.status in WORKING

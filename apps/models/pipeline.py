@@ -1,0 +1,160 @@
+"""One import: unpack, validate, register. Killed anywhere, it starts again; nothing half-made stays."""
+
+import os
+import socket
+import time
+import uuid
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from apps.models import archive, storage
+from apps.models.formats import Facts, inspect
+from apps.models.models import WORKING, ImportFinding, Level, Model, ModelFile, Status
+from apps.models.rules import Blocked, Found
+
+LEASE = 60  # seconds; renewed with every report of progress
+REPORT_EVERY = 1.0  # seconds
+MAX_ATTEMPTS = 3
+UNPACK_SHARE = 90  # percent of the progress bar
+STRAY_AFTER = 24 * 3600  # seconds after which files nobody knows are removed
+KEEP_ARCHIVE = frozenset({"MYI008"})
+"""Rules whose findings pass by themselves: the archive is kept for a retry."""
+
+
+class Lost(Exception):
+    """The model was deleted, or its lease went to somebody else: stop without a trace."""
+
+
+class Import:
+    """The import of one model by the holder of its lease."""
+
+    def __init__(self, model_id: str) -> None:
+        self.id = model_id
+        self.owner = f"{socket.gethostname()[:30]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.reported = 0.0
+        self.percent = 0
+
+    def run(self) -> None:
+        """The whole import. Does nothing if somebody else is at it, or if it isn't wanted."""
+        if not self._take_lease():
+            return
+        try:
+            self._import()
+        except Blocked as blocked:
+            self._failed(blocked)
+        except OSError as error:
+            step = "Free some space in the data directory or mend its disk, then retry the import."
+            self._failed(Blocked("MYI008", f"The files can't be written ({error.strerror or error}).", step))
+        except Lost:
+            self._leave_nothing()
+
+    def _leave_nothing(self) -> None:
+        if not Model.objects.filter(pk=self.id).exists():
+            storage.remove(self.id)
+
+    def _take_lease(self) -> bool:
+        now = timezone.now()
+        free = Q(lease_until=None) | Q(lease_until__lt=now)
+        taken = Model.objects.filter(free, pk=self.id, status__in=WORKING).update(
+            lease_owner=self.owner, lease_until=now + timedelta(seconds=LEASE), heartbeat_at=now,
+            attempts=F("attempts") + 1, status=Status.IMPORTING, stage="Unpacking", progress=0,
+        )  # fmt: skip
+        return bool(taken)
+
+    def _import(self) -> None:
+        made = storage.fresh(self.id)
+        try:
+            files = self._unpack(made)
+            self._report(status=Status.VALIDATING, stage="Checking the files", progress=UNPACK_SHARE)
+            facts = inspect(made, [file.path for file in files])
+            facts.passed("MYI001", f"{len(files)} files were unpacked and hashed.")
+            for path in facts.left_out:
+                storage.discard(made / path)
+            self._register(made, [file for file in files if file.path not in facts.left_out], facts)
+        finally:
+            storage.discard(made)
+        storage.discard(storage.upload(self.id))
+
+    def _unpack(self, made: Path) -> list[archive.Unpacked]:
+        limit = settings.MAX_UNPACKED_BYTES
+        with archive.opened(storage.upload(self.id)) as zipped:
+            entries = archive.look(zipped, limit)
+            return list(archive.unpack(zipped, entries, made, limit, self._progress))
+
+    def _progress(self, done: int, total: int) -> None:
+        if time.monotonic() - self.reported >= REPORT_EVERY:
+            self._report(progress=done * UNPACK_SHARE // max(total, 1))
+
+    def _report(self, **fields: Any) -> None:
+        """Write how far it is, and keep the lease."""
+        self.reported = time.monotonic()
+        now = timezone.now()
+        fields |= {"heartbeat_at": now, "lease_until": now + timedelta(seconds=LEASE)}
+        if not Model.objects.filter(pk=self.id, lease_owner=self.owner, status__in=WORKING).update(**fields):
+            raise Lost
+
+    def _register(self, made: Path, files: list[archive.Unpacked], facts: Facts) -> None:
+        with transaction.atomic():
+            done = Model.objects.filter(pk=self.id, lease_owner=self.owner, status__in=WORKING).update(
+                status=Status.READY, stage="", progress=100, lease_owner="", lease_until=None,
+                format=facts.format, task=facts.task, architecture=facts.architecture, licence=facts.licence,
+                parameter_count=facts.parameter_count, context_length=facts.context_length,
+                size=sum(file.size for file in files),
+            )  # fmt: skip
+            if not done:
+                raise Lost
+            ModelFile.objects.filter(model_id=self.id).delete()
+            ModelFile.objects.bulk_create(
+                ModelFile(model_id=self.id, path=file.path, size=file.size, sha256=file.sha256) for file in files
+            )
+            _write_report(self.id, facts.findings)
+            # Last, so that a rename that fails takes the rows back with it.
+            storage.publish(made, self.id)
+
+    def _failed(self, blocked: Blocked) -> None:
+        found = blocked.found
+        if found.rule not in KEEP_ARCHIVE:
+            storage.discard(storage.upload(self.id))
+        with transaction.atomic():
+            failed = Model.objects.filter(pk=self.id, lease_owner=self.owner).update(
+                status=Status.IMPORT_FAILED, stage="", lease_owner="", lease_until=None,
+                failure_code=found.rule, failure=found.finding, next_step=found.next_step,
+            )  # fmt: skip
+            if failed:
+                _write_report(self.id, [found])
+        if not failed:
+            self._leave_nothing()
+
+
+def _write_report(model_id: str, findings: list[Found]) -> None:
+    ImportFinding.objects.filter(model_id=model_id).delete()
+    ImportFinding.objects.bulk_create(
+        ImportFinding(model_id=model_id, rule=f.rule, level=f.level, finding=f.finding, next_step=f.next_step)
+        for f in sorted(findings, key=lambda f: (f.level != Level.BLOCK, f.level != Level.WARN, f.rule))
+    )
+
+
+def run(model_id: str) -> None:
+    """Import a model, if it is still wanted and nobody else is at it."""
+    Import(model_id).run()
+
+
+def sweep() -> list[str]:
+    """Imports that nobody is at any more, to be taken up again. Those interrupted too often fail; strays go."""
+    now = timezone.now()
+    silent = now - timedelta(seconds=LEASE)
+    idle = Model.objects.filter(Q(lease_until=None, added_at__lt=silent) | Q(lease_until__lt=now), status__in=WORKING)
+    idle.filter(attempts__gte=MAX_ATTEMPTS).update(
+        status=Status.IMPORT_FAILED, stage="", lease_owner="", lease_until=None, failure_code="interrupted",
+        failure=f"The import was interrupted {MAX_ATTEMPTS} times.",
+        next_step="Look at the importer's log, then retry the import.",
+    )  # fmt: skip
+    for path in storage.strays(Model.objects.values_list("pk", flat=True), time.time() - STRAY_AFTER):
+        storage.discard(path)
+    return list(idle.filter(attempts__lt=MAX_ATTEMPTS).values_list("pk", flat=True))

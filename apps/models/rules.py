@@ -1,0 +1,59 @@
+"""The rules of an import, in one table: what each checks, and what to do when it finds something.
+
+`docs/reference/import-rules.md` says the same; a test compares the two.
+"""
+
+from dataclasses import dataclass
+
+from apps.models.models import Level
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: its ID for ever, what it checks, and how it ends when it finds something."""
+
+    id: str
+    title: str
+    level: Level
+
+
+@dataclass(frozen=True)
+class Found:
+    """One line of a report."""
+
+    rule: str
+    level: Level
+    finding: str
+    next_step: str = ""
+
+
+class Blocked(Exception):
+    """A rule that ends the import."""
+
+    def __init__(self, rule: str, finding: str, next_step: str) -> None:
+        super().__init__(finding)
+        self.found = Found(rule, Level.BLOCK, finding, next_step)
+
+
+RULES = {
+    rule.id: rule
+    for rule in (
+        Rule("MYI001", "The file is a readable zip archive", Level.BLOCK),
+        Rule("MYI002", "Every entry stays inside the archive's folder", Level.BLOCK),
+        Rule("MYI003", "No links or special files", Level.BLOCK),
+        Rule("MYI004", "No name stands twice, in any spelling", Level.BLOCK),
+        Rule("MYI005", "No archive inside the archive", Level.BLOCK),
+        Rule("MYI006", "Size, number and compression of entries are plausible", Level.BLOCK),
+        Rule("MYI007", "No encrypted entries", Level.BLOCK),
+        Rule("MYI008", "There is enough free disk space", Level.BLOCK),
+        Rule("MYI010", "The weights are in a format that can be served", Level.BLOCK),
+        Rule("MYI011", "Pickle-based weights are left out", Level.WARN),
+        Rule("MYI012", "The ONNX graph can be read, and its data lies beside it", Level.BLOCK),
+        Rule("MYI013", "The safetensors headers are consistent", Level.BLOCK),
+        Rule("MYI014", "The GGUF header is consistent", Level.BLOCK),
+        Rule("MYI020", "The tokenizer can be read", Level.BLOCK),
+        Rule("MYI021", "The configuration can be read", Level.BLOCK),
+        Rule("MYI022", "The model brings no code of its own", Level.WARN),
+        Rule("MYI023", "A licence is stated", Level.WARN),
+    )
+}

@@ -1,0 +1,73 @@
+"""Models as the API shows and takes them."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from apps.models.models import ImportFinding, Model, ModelFile
+
+
+class ModelFileSerializer(serializers.ModelSerializer[ModelFile]):
+    """One file: path, bytes, SHA-256."""
+
+    class Meta:
+        model = ModelFile
+        fields = ["path", "size", "sha256"]
+        read_only_fields = fields
+
+
+class FindingSerializer(serializers.ModelSerializer[ImportFinding]):
+    """One line of the validation report."""
+
+    class Meta:
+        model = ImportFinding
+        fields = ["rule", "level", "finding", "next_step"]
+        read_only_fields = fields
+
+
+class ModelSerializer(serializers.ModelSerializer[Model]):
+    """A model in a list: identity, import status, facts and how many deployments it has."""
+
+    added_by = serializers.CharField(source="added_by.username", default=None, read_only=True)
+    status_label = serializers.CharField(source="get_status_display", read_only=True)
+    active_deployments = serializers.IntegerField(read_only=True, default=0)
+    failed_deployments = serializers.IntegerField(read_only=True, default=0)
+    waiting_deployments = serializers.IntegerField(read_only=True, default=0)
+
+    class Meta:
+        model = Model
+        fields = [
+            "id", "name", "kind", "source", "status", "status_label", "stage", "progress", "failure_code", "failure",
+            "next_step", "task", "format", "architecture", "parameter_count", "context_length", "licence", "size",
+            "description", "tags", "added_by", "added_at", "active_deployments", "failed_deployments",
+            "waiting_deployments",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+
+class ModelDetailSerializer(ModelSerializer):
+    """A model with its files and the validation report."""
+
+    files = ModelFileSerializer(many=True, read_only=True)
+    findings = FindingSerializer(many=True, read_only=True)
+
+    class Meta(ModelSerializer.Meta):
+        fields = [*ModelSerializer.Meta.fields, "files", "findings"]
+        read_only_fields = fields
+
+
+class ImportSerializer(serializers.Serializer[Any]):
+    """A model to import: the zip, and what people may say about it."""
+
+    file = serializers.FileField(
+        help_text="A .zip; the model is named after it.", allow_empty_file=True, max_length=None
+    )
+    description = serializers.CharField(required=False, allow_blank=True)
+    tags = serializers.ListField(child=serializers.CharField(), required=False)
+
+
+class EditModelSerializer(serializers.Serializer[Any]):
+    """What of a model may be changed."""
+
+    description = serializers.CharField(required=False, allow_blank=True)
+    tags = serializers.ListField(child=serializers.CharField(), required=False)

@@ -1,0 +1,18 @@
+"""What workers do for models."""
+
+from celery import shared_task
+
+from apps.models import operations, pipeline
+
+
+@shared_task
+def import_model(model_id: str) -> None:
+    """Unpack, validate and register one model."""
+    pipeline.run(model_id)
+
+
+@shared_task
+def sweep() -> None:
+    """Take up interrupted imports again, and remove what nobody knows."""
+    for model_id in pipeline.sweep():
+        operations.enqueue(model_id)
