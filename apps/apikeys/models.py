@@ -4,8 +4,17 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
+from django.utils import timezone
 
 from apps.apikeys.querysets import ApiKeyQuerySet
+
+
+class State(models.TextChoices):
+    """Whether a key still opens anything."""
+
+    ACTIVE = "active", "Active"
+    REVOKED = "revoked", "Revoked"
+    EXPIRED = "expired", "Expired"
 
 
 class ApiKey(models.Model):
@@ -40,3 +49,10 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+
+def state_of(key: ApiKey) -> State:
+    """The state of a key at this moment."""
+    if key.revoked_at:
+        return State.REVOKED
+    return State.EXPIRED if key.expires_at and key.expires_at <= timezone.now() else State.ACTIVE

@@ -11,6 +11,8 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path("api/v1/tokens/", TokensView.as_view(), name="tokens"),
+    path("api/v1/", include("apps.models.urls")),
+    path("api/v1/", include("apps.apikeys.urls")),
     path("api/v1/", include("apps.deployments.urls")),
     path("api/schema/", SpectacularAPIView.as_view(permission_classes=[]), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema", permission_classes=[]), name="docs"),
