@@ -1,9 +1,45 @@
 """The ASGI application: the gateway's paths go to the gateway, everything else to Django."""
 
 import os
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "modelyard.settings")
 
-application = get_asgi_application()
+django = get_asgi_application()
+
+from apps.deployments.gateway.app import Gateway  # noqa: E402 (Django must be set up first)
+
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+gateway = Gateway()
+
+
+async def application(scope: Any, receive: Receive, send: Send) -> None:
+    """Dispatch by path, before anything of Django runs."""
+    if scope["type"] == "http":
+        path = scope["path"]
+        if path.startswith(("/d/", "/v1/")):
+            await gateway(scope, receive, send)
+        else:
+            await django(scope, receive, send)
+    elif scope["type"] == "lifespan":
+        await lifespan(receive, send)
+    else:
+        await send({"type": "websocket.close", "code": 1000})
+
+
+async def lifespan(receive: Receive, send: Send) -> None:
+    """Start and stop what runs behind the gateway's requests; Django has no lifespan of its own."""
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await gateway.startup()
+            await send({"type": "lifespan.startup.complete"})
+        else:
+            await gateway.shutdown()
+            await send({"type": "lifespan.shutdown.complete"})
+            return

@@ -85,6 +85,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
+    # Tests use a file too: several real processes and threads share it, as in production.
+    DATABASES["default"]["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
 
 # --- Redis: broker, cache, limits -------------------------------------------------------------------------------------
 
@@ -164,6 +166,11 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "ModelStatus": "apps.models.models.Status",
+        "DeploymentStatus": "apps.deployments.statuses.Status",
+        "ReplicaState": "apps.deployments.statuses.ReplicaState",
+    },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "apps.deployments.gateway.schema.add_gateway_paths",
@@ -195,6 +202,7 @@ STALLED_AFTER = environment.number("STALLED_AFTER", 120)  # seconds a working st
 GATEWAY_MAX_IN_FLIGHT = environment.number(
     "GATEWAY_MAX_IN_FLIGHT", 512
 )  # per deployment and web process; above it: 429
+GATEWAY_STALE_SECONDS = environment.number("GATEWAY_STALE_SECONDS", 60)  # known keys serve so long without a database
 GATEWAY_TIMEOUT = environment.number("GATEWAY_TIMEOUT", 300)  # seconds without a byte from the engine; after it: 504
 
 # --- Language, logs ---------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""The gateway: one bare ASGI application in front of every deployment."""

@@ -1,0 +1,61 @@
+"""Which of an engine's paths a caller may use: what the runtime lists, compared strictly."""
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from apps.deployments.gateway import errors
+from apps.deployments.routing import Route
+
+SUSPICIOUS = re.compile(r"%2f|%5c|%00|%2e|\\|//|/\.{1,2}(/|$)", re.IGNORECASE)
+"""What servers disagree about: encoded separators and dots, empty and dot segments."""
+PREFIX = re.compile(r"^/d/([^/]*)(/.*)?$")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A deployment's route with its paths ready to be compared."""
+
+    route: Route
+    exact: dict[str, frozenset[str]]
+    patterns: list[tuple[re.Pattern[str], frozenset[str]]]
+
+    def methods(self, path: str) -> frozenset[str]:
+        """The methods that a path takes; none if it isn't listed."""
+        found = self.exact.get(path)
+        if found is None:
+            found = frozenset().union(*(methods for pattern, methods in self.patterns if pattern.fullmatch(path)))
+        return found
+
+
+def table(route: Route) -> Table:
+    """The route with its paths compiled."""
+    grouped: dict[str, set[str]] = defaultdict(set)
+    for rule in route.paths:
+        grouped[rule.path].add(rule.method.upper())
+    exact = {path: frozenset(methods) for path, methods in grouped.items() if "{" not in path}
+    patterns = [(_pattern(path), frozenset(methods)) for path, methods in grouped.items() if "{" in path]
+    return Table(route, exact, patterns)
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    parts = re.split(r"\{[^}]*\}", path)
+    return re.compile("[^/]+".join(re.escape(part) for part in parts))
+
+
+def split(raw: str) -> tuple[str | None, str]:
+    """A request's path as deployment ID (None where the key names it) and the engine's path."""
+    found = PREFIX.match(raw)
+    return (found[1], found[2] or "/") if found else (None, raw)
+
+
+def check(found: Table, method: str, raw: str) -> None:
+    """Refused unless the runtime lists this method and path."""
+    if SUSPICIOUS.search(raw):
+        raise errors.no_path(raw)
+    methods = found.methods(unquote(raw))
+    if not methods:
+        raise errors.no_path(raw)
+    if method not in methods and not (method == "HEAD" and "GET" in methods):
+        raise errors.wrong_method(", ".join(sorted(methods)))
