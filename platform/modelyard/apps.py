@@ -10,7 +10,8 @@ class ModelyardConfig(AppConfig):
     name = "modelyard"
 
     def ready(self) -> None:
-        """Connect what happens after a migration."""
+        """Make the Celery application the one that tasks belong to; connect what happens after a migration."""
+        from modelyard import celery  # noqa: F401 (the import is what counts)
         from modelyard.roles import create_groups
 
         # Sent once an app, in their order: after the last one all permissions are there.

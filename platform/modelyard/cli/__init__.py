@@ -1,0 +1,93 @@
+"""The `modelyard` command: its own subcommands, and Django's for everything else."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from modelyard import __version__
+
+OWN = ("up", "demo", "doctor", "web", "worker", "beat")
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Every command of Django's manage.py works too: modelyard migrate, modelyard changepassword admin …",
+)
+@click.version_option(__version__)
+def cli() -> None:
+    """Import open-source models, deploy them, serve them behind one address."""
+
+
+@cli.command()
+@click.option("--demo", is_flag=True, help="Import and deploy a real embedding model, and print a cURL that answers.")
+@click.option("--verbose", is_flag=True, help="Show the logs of all processes.")
+def up(demo: bool, verbose: bool) -> None:
+    """Start everything: Valkey, web, workers, beat. Ctrl-C ends it again, engines included."""
+    from modelyard.cli.up import run
+
+    sys.exit(run(demo=demo, verbose=verbose))
+
+
+@cli.command()
+@click.option("--base-url", default="", help="Where the web process answers.")
+def demo(base_url: str) -> None:
+    """Import and deploy the demo model in a running Modelyard, and print a cURL that answers."""
+    from modelyard.cli.demo import run
+
+    sys.exit(run(base_url))
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def doctor(as_json: bool) -> None:
+    """Check this installation, and say what to mend."""
+    from modelyard.cli.doctor import run
+
+    sys.exit(run(as_json=as_json))
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", envvar="MODELYARD_HOST", show_default=True)
+@click.option("--port", default=8000, envvar="MODELYARD_PORT", show_default=True)
+@click.option("--fd", default=None, type=int, help="A listening socket to serve on instead.")
+def web(host: str, port: int, fd: int | None) -> None:
+    """The web process: admin, API and gateway."""
+    from modelyard.cli.processes import serve
+
+    serve(host, port, fd)
+
+
+@cli.command()
+@click.option("--queues", "-Q", default="control,imports", show_default=True)
+@click.option("--concurrency", "-c", default=8, show_default=True)
+def worker(queues: str, concurrency: int) -> None:
+    """A Celery worker. `control` runs deployments, `imports` imports models: give imports a worker of their own."""
+    from modelyard.cli.processes import work
+
+    work(queues, concurrency)
+
+
+@cli.command()
+def beat() -> None:
+    """The scheduler that wakes the reconciler and the watchdog. One is enough."""
+    from modelyard.cli.processes import schedule
+
+    schedule()
+
+
+def main() -> None:
+    """The entry point."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "modelyard.settings")
+    first = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    if first and first not in OWN:
+        from django.core.management import execute_from_command_line
+
+        execute_from_command_line(["modelyard", *sys.argv[1:]])
+        return
+    # From a checkout, so that `python -m modelyard.cli` finds `apps` too.
+    root = Path(__file__).resolve().parents[3]
+    if (root / "manage.py").exists() and str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    cli(prog_name="modelyard")

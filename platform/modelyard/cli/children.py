@@ -1,0 +1,113 @@
+"""One supervised process: started, its log kept, its end noticed."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from modelyard.launchers.log import RotatingLog
+
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def _die_with_parent() -> None:
+    if LIBC is not None:
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+class Child:
+    """A process of the group. `command` is run as it is; `name` is what people read and what its log is called."""
+
+    def __init__(self, name: str, command: Sequence[str], logs: Path, *, echo: bool = False) -> None:
+        self.name = name
+        self.command = list(command)
+        self.log = RotatingLog(logs / f"{name}.log")
+        self.echo = echo
+        self.last_lines: deque[str] = deque(maxlen=15)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.started_at = 0.0
+        self.failures = 0
+        self.ready = threading.Event()
+
+    def start(self, pass_fds: Sequence[int] = ()) -> None:
+        """Start it. `ready` is set when it says that it serves."""
+        self.ready.clear()
+        reading, writing = os.pipe()
+        env = {**os.environ, "MODELYARD_SUPERVISOR": str(os.getpid()), "MODELYARD_READY_FD": str(writing)}
+        env["PYTHONUNBUFFERED"] = "1"
+        self.started_at = time.monotonic()
+        self.process = subprocess.Popen(
+            self.command,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=[*pass_fds, writing],
+            start_new_session=True,  # Ctrl-C in the terminal is for the supervisor, which ends the group in order
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 (prctl only, nothing that takes a lock)
+        )
+        os.close(writing)
+        threading.Thread(target=self._await_ready, args=(reading,), daemon=True).start()
+        threading.Thread(target=self._copy, args=(self.process,), daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        """Its process ID; 0 if it never ran."""
+        return self.process.pid if self.process else 0
+
+    def ended(self) -> int | None:
+        """Its exit code; None while it runs."""
+        return self.process.poll() if self.process else -1
+
+    def ask_to_end(self) -> None:
+        """SIGTERM, if it still runs."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL, if it still runs."""
+        self._signal(signal.SIGKILL)
+
+    def wait(self, seconds: float) -> bool:
+        """True once it has ended."""
+        if self.process is None:
+            return True
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+            return True
+        return False
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def _await_ready(self, reading: int) -> None:
+        if os.read(reading, 1):
+            self.ready.set()
+        os.close(reading)
+
+    def _copy(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None  # noqa: S101 (Popen was told to make the pipe)
+        for line in process.stdout:
+            self.log.write(line)
+            text = line.decode(errors="replace").rstrip()
+            self.last_lines.append(text)
+            if self.echo:
+                sys.stderr.write(f"{self.name:9} {text}\n")
+
+
+def until(true: Callable[[], bool], seconds: float) -> bool:
+    """Wait until it is so; False if it isn't after so many seconds."""
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
