@@ -1,6 +1,7 @@
 """What workers do for deployments. Every task is short, idempotent and safe to lose: beat asks again."""
 
 import logging
+import time
 from datetime import timedelta
 
 from celery import shared_task
@@ -17,6 +18,7 @@ from apps.deployments.statuses import WORKING, Desired, ReplicaState, Status
 from modelyard import launchers
 
 logger = logging.getLogger(__name__)
+HEARTBEAT_KEY, HEARTBEAT_SECONDS = "modelyard:worker", 30
 SECOND_LOOK = 30  # seconds between the watchdog's first and last look at something silent
 
 
@@ -41,7 +43,11 @@ def reconcile(deployment_id: str) -> None:
 
 @shared_task
 def reconcile_all() -> None:
-    """Ask for a pass over everything that isn't settled, and look at what should be running."""
+    """Ask for a pass over everything that isn't settled, and look at what should be running.
+
+    That it runs at all proves beat, the broker and a worker: the heartbeat that health checks read.
+    """
+    cache.set(HEARTBEAT_KEY, time.time(), HEARTBEAT_SECONDS)
     for deployment_id in Deployment.objects.unsettled().values_list("pk", flat=True):
         enqueue(deployment_id, delay=0.1)
 

@@ -10,8 +10,8 @@ class ModelyardConfig(AppConfig):
     name = "modelyard"
 
     def ready(self) -> None:
-        """Make the Celery application the one that tasks belong to; connect what happens after a migration."""
-        from modelyard import celery  # noqa: F401 (the import is what counts)
+        """Make the Celery application the one that tasks belong to; register checks and what follows a migration."""
+        from modelyard import celery, checks  # noqa: F401 (the imports are what counts)
         from modelyard.roles import create_groups
 
         # Sent once an app, in their order: after the last one all permissions are there.
