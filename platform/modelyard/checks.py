@@ -20,13 +20,7 @@ REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
 LITTLE = 1 * 2**30  # bytes free below which the next import probably fails
 
 
-def register() -> None:
-    """Make Django run them with its own."""
-    checks.register(installation, "modelyard")
-    checks.register(runtimes, "modelyard")
-    checks.register(exposure, "modelyard", deploy=True)
-
-
+@checks.register("modelyard")
 def installation(**_: Any) -> list[CheckMessage]:
     """What the environment says, and what it points at."""
     return [*_data_directory(), *_addresses(), *_services(), *_secret_key(), *_interpreters()]
@@ -84,6 +78,7 @@ def _interpreters() -> Iterator[CheckMessage]:
             yield checks.Error(f"{name} names no program: {value!r}.", hint, id="modelyard.E007")
 
 
+@checks.register("modelyard")
 def runtimes(**_: Any) -> list[CheckMessage]:
     """Runtimes that are installed but can't be used; they never stop the site."""
     from apps.deployments.runtimes import registry
@@ -101,6 +96,7 @@ def runtimes(**_: Any) -> list[CheckMessage]:
     return found
 
 
+@checks.register("modelyard", deploy=True)
 def exposure(**_: Any) -> list[CheckMessage]:
     """What must not be so where strangers can reach the address (`modelyard check --deploy`)."""
     found: list[CheckMessage] = []

@@ -6,15 +6,12 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from modelyard import health
-from modelyard import health
 from modelyard.api.tokens import TokensView
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("healthz", health.alive, name="alive"),
     path("readyz", health.ready, name="ready"),
-    path("healthz", health.healthz, name="healthz"),
-    path("readyz", health.readyz, name="readyz"),
     path("admin/", admin.site.urls),
     path("api/v1/tokens/", TokensView.as_view(), name="tokens"),
     path("api/v1/", include("apps.models.urls")),
