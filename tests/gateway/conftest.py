@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import pytest
@@ -26,12 +27,11 @@ from tests.gateway import upstream
 
 def database_url() -> str:
     """The address of the tests' database, for other processes."""
-    values = settings.DATABASES["default"]
     name = connection.settings_dict["NAME"]
     if connection.vendor == "sqlite":
         return f"sqlite:///{name}"
-    password = f":{values['PASSWORD']}" if values["PASSWORD"] else ""
-    return f"postgres://{values['USER']}{password}@{values['HOST']}:{values['PORT']}/{name}"
+    parts = urlsplit(settings.DATABASE_URL)
+    return urlunsplit(parts._replace(path=f"/{name}"))
 
 
 def start_web(**env: str) -> tuple[subprocess.Popen[bytes], str]:

@@ -179,8 +179,11 @@ def test_what_is_starting_says_when_to_come_back(yard: Yard) -> None:
 @pytest.mark.parametrize(
     ("behave", "expected"),
     [
-        ("crash", (502, "engine_error")), ("unauthorized", (502, "engine_error")),
-        ("busy", (503, "engine_unavailable")), ("close", (502, "engine_unreachable")), ("garbage", (502, "engine_unreachable")),
+        ("crash", (502, "engine_error")),
+        ("unauthorized", (502, "engine_error")),
+        ("busy", (503, "engine_unavailable")),
+        ("close", (502, "engine_unreachable")),
+        ("garbage", (502, "engine_unreachable")),
         ("silent", (504, "engine_timeout")),
     ],
 )  # fmt: skip

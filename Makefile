@@ -1,0 +1,83 @@
+# Every target does its own set-up on a fresh machine: a Python >= 3.12 and make are all that is needed.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export MODELYARD_DATA_DIR ?= $(CURDIR)/data
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+# Tests stay off the data of `make run`.
+CLEAN_ENV := env -u MODELYARD_DATA_DIR
+
+help: ## say what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s'|'
+
+run: .venv/run.stamp ## start Modelyard with the demo model
+	@exec $(BIN)/modelyard up --demo
+
+test: .venv/dev.stamp ## all tests; then the browser lane
+	@$(CLEAN_ENV) $(PYTEST) -n auto -m "not browser" $(ARGS)
+	@$(MAKE) --no-print-directory test-browser
+
+test-browser: .venv/dev.stamp ## the browser lane, on the system's Chromium
+	@if [ "$$CI" = true ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v chromium >/dev/null; then \
+		echo "Installing Chromium for the browser tests …"; \
+		(apt-get update -qq && apt-get install -y -qq chromium) >/dev/null || echo "Chromium can't be installed."; \
+	fi
+	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; then \
+		$(CLEAN_ENV) $(PYTEST) -m browser $(ARGS); \
+	else \
+		echo "SKIPPED: the browser tests need Chromium (Debian: apt-get install chromium)."; \
+	fi
+
+test-postgres: .venv/dev.stamp ## the same tests on a real PostgreSQL
+	@$(CLEAN_ENV) $(BIN)/python -m tests.postgres $(PYTEST) -n auto -m "not browser" $(ARGS)
+
+check: .venv/dev.stamp ## lint, format, types, import contracts, system checks, API schema, lock
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && export MODELYARD_DATA_DIR="$$scratch" && set -ex && \
+		$(BIN)/modelyard check --fail-level WARNING && \
+		$(BIN)/modelyard makemigrations --check --dry-run && \
+		$(BIN)/modelyard spectacular --validate --fail-on-warn --file "$$scratch/schema.yml"
+	$(BIN)/python -m tests.lock
+
+bench: .venv/dev.stamp ## the gateway side by side with nginx and with the engine itself
+	@$(CLEAN_ENV) $(BIN)/python -m bench.gateway $(ARGS)
+
+lock: .venv/dev.stamp ## make both locks again from pyproject.toml
+	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --universal --python-version 3.12 \
+		--custom-compile-command "make lock" --extra onnx --group build pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --universal --python-version 3.12 \
+		--custom-compile-command "make lock" --extra onnx --group build --group dev -c requirements.lock \
+		pyproject.toml -o requirements-dev.lock
+
+clean: ## remove what set-up made; never the data
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+
+# --- Set-up -----------------------------------------------------------------------------------------------------------
+
+.venv/made.stamp: .python-version
+	@for python in python3.13 python3.12 python3.14 python3 python $$(ls -d $$HOME/.pyenv/versions/3.1[2-9]*/bin/python 2>/dev/null); do \
+		if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+		echo "Modelyard needs Python 3.12 or newer with venv, and found none: install python3.12 (and python3.12-venv on Debian), then run this again." >&2; exit 1; \
+	fi; \
+	echo "Making .venv with $$($$found --version) …"; \
+	rm -rf .venv && $$found -m venv .venv
+	@touch $@
+
+.venv/run.stamp: .venv/made.stamp requirements.lock pyproject.toml
+	@echo "Installing what Modelyard needs (about a minute the first time) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev.stamp: .venv/run.stamp requirements-dev.lock tests/plugins/modelyard-echo/pyproject.toml
+	@echo "Installing what development needs …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable tests/plugins/modelyard-echo
+	@touch $@
+
+.PHONY: help run test test-browser test-postgres check bench lock clean
