@@ -70,14 +70,14 @@ clean: ## remove what set-up made; never the data
 
 .venv/run.stamp: .venv/made.stamp requirements.lock pyproject.toml
 	@echo "Installing what Modelyard needs (about a minute the first time) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/dev.stamp: .venv/run.stamp requirements-dev.lock tests/plugins/modelyard-echo/pyproject.toml
 	@echo "Installing what development needs …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable tests/plugins/modelyard-echo
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable tests/plugins/modelyard-echo
 	@touch $@
 
 .PHONY: help run test test-browser test-postgres check bench lock clean
