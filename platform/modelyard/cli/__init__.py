@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from modelyard import __version__
+from modelyard.cli import output
 
 OWN = ("up", "demo", "doctor", "web", "worker", "beat")
 
@@ -32,11 +33,12 @@ def up(demo: bool, verbose: bool) -> None:
 
 @cli.command()
 @click.option("--base-url", default="", help="Where the web process answers.")
-def demo(base_url: str) -> None:
+@click.option("--fetch-only", is_flag=True, help="Only bring the model's files into the data directory.")
+def demo(base_url: str, fetch_only: bool) -> None:
     """Import and deploy the demo model in a running Modelyard, and print a cURL that answers."""
-    from modelyard.cli.demo import run
+    from modelyard.cli.demo import fetch, run
 
-    sys.exit(run(base_url))
+    sys.exit(fetch() if fetch_only else run(base_url))
 
 
 @cli.command()
@@ -78,16 +80,32 @@ def beat() -> None:
 
 
 def main() -> None:
-    """The entry point."""
+    """The entry point. What can be foreseen to go wrong is one line, never a traceback."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "modelyard.settings")
-    first = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    if first and first not in OWN:
-        from django.core.management import execute_from_command_line
-
-        execute_from_command_line(["modelyard", *sys.argv[1:]])
-        return
     # From a checkout, so that `python -m modelyard.cli` finds `apps` too.
     root = Path(__file__).resolve().parents[3]
     if (root / "manage.py").exists() and str(root) not in sys.path:
         sys.path.insert(0, str(root))
-    cli(prog_name="modelyard")
+    first = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    try:
+        if first and first not in OWN:
+            _django()
+        else:
+            cli(prog_name="modelyard")
+    except output.Stop as stop:
+        output.fail(str(stop))
+        sys.exit(1)
+
+
+def _django() -> None:
+    """One of Django's commands."""
+    from django.core.management import execute_from_command_line
+    from django.db import OperationalError
+
+    from modelyard.cli import setup
+
+    setup.check_database_url()
+    try:
+        execute_from_command_line(["modelyard", *sys.argv[1:]])
+    except OperationalError as error:
+        raise output.Stop(setup.database_trouble(str(error))) from None

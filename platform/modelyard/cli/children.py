@@ -1,8 +1,8 @@
 """One supervised process: started, its log kept, its end noticed."""
 
 import contextlib
-import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,15 +12,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from modelyard.cli import output
 from modelyard.launchers.log import RotatingLog
 
-PR_SET_PDEATHSIG = 1
-LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+BOUND = Path(__file__).with_name("bound.py")
+SERIOUS = re.compile(r"(?!.* /readyz$).*\b(ERROR|CRITICAL)\b")  # that it isn't ready is for whoever asked
+QUIET = 10.0  # seconds between two serious lines of one process in the terminal; the log has them all
 
 
-def _die_with_parent() -> None:
-    if LIBC is not None:
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+def bound(command: Sequence[str]) -> list[str]:
+    """A command that isn't one of Modelyard's own, so that it ends with this process."""
+    return [sys.executable, "-I", "-S", str(BOUND), str(os.getpid()), *command]
 
 
 class Child:
@@ -34,29 +36,35 @@ class Child:
         self.last_lines: deque[str] = deque(maxlen=15)
         self.process: subprocess.Popen[bytes] | None = None
         self.started_at = 0.0
+        self.restart_at: float | None = None
         self.failures = 0
         self.ready = threading.Event()
+        self.said_at = 0.0
+        self.reader: threading.Thread | None = None
 
     def start(self, pass_fds: Sequence[int] = ()) -> None:
         """Start it. `ready` is set when it says that it serves."""
         self.ready.clear()
+        self.restart_at = None
         reading, writing = os.pipe()
         env = {**os.environ, "MODELYARD_SUPERVISOR": str(os.getpid()), "MODELYARD_READY_FD": str(writing)}
         env["PYTHONUNBUFFERED"] = "1"
         self.started_at = time.monotonic()
-        self.process = subprocess.Popen(
-            self.command,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=[*pass_fds, writing],
-            start_new_session=True,  # Ctrl-C in the terminal is for the supervisor, which ends the group in order
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 (prctl only, nothing that takes a lock)
-        )
-        os.close(writing)
+        try:
+            self.process = subprocess.Popen(
+                self.command,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=[*pass_fds, writing],
+                start_new_session=True,  # Ctrl-C in the terminal is for the supervisor, which ends the group in order
+            )
+        finally:
+            os.close(writing)
         threading.Thread(target=self._await_ready, args=(reading,), daemon=True).start()
-        threading.Thread(target=self._copy, args=(self.process,), daemon=True).start()
+        self.reader = threading.Thread(target=self._copy, args=(self.process,), daemon=True)
+        self.reader.start()
 
     @property
     def pid(self) -> int:
@@ -66,6 +74,15 @@ class Child:
     def ended(self) -> int | None:
         """Its exit code; None while it runs."""
         return self.process.poll() if self.process else -1
+
+    def last_words(self) -> str:
+        """The last line it printed: of a Python error, what it says."""
+        return next((line.strip() for line in reversed(list(self.last_lines)) if line.strip()), "It said nothing.")
+
+    def wait_for_log(self) -> None:
+        """A moment for the last lines of what has ended to be read."""
+        if self.reader:
+            self.reader.join(0.5)
 
     def ask_to_end(self) -> None:
         """SIGTERM, if it still runs."""
@@ -100,7 +117,10 @@ class Child:
             text = line.decode(errors="replace").rstrip()
             self.last_lines.append(text)
             if self.echo:
-                sys.stderr.write(f"{self.name:9} {text}\n")
+                output.log(self.name, text)
+            elif SERIOUS.match(text) and time.monotonic() - self.said_at > QUIET:
+                self.said_at = time.monotonic()
+                output.warn(f"{self.name}: {text}")
 
 
 def until(true: Callable[[], bool], seconds: float) -> bool:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from modelyard import environment
-from modelyard.cli import demo_model, output
+from modelyard.cli import demo_model, output, setup
 from modelyard.cli.output import Stop
 from modelyard.cli.processes import follow_parent
 
@@ -15,20 +15,29 @@ IMPORT_SECONDS, DEPLOY_SECONDS = 300, 300
 KEY_NAME, KEY_DAYS = "demo", 7
 
 
+def fetch() -> int:
+    """Only bring the model's files into the data directory; the exit code."""
+    follow_parent()
+    demo_model.archive(environment.directory("cache"))
+    return 0
+
+
 def run(base_url: str) -> int:
     """Import, deploy, make a key, call it; the exit code."""
-    import django
+    follow_parent()
+    setup.prepare_django()
+    from django.db import DatabaseError
+    from httpx import HTTPError
+    from redis.exceptions import RedisError
 
     from modelyard.problems import Problem
 
-    follow_parent()
-    django.setup()
     base_url = base_url or f"http://127.0.0.1:{environment.number('PORT', 8000)}"
     try:
         _demo(base_url)
-    except (Stop, Problem) as problem:
-        output.fail(str(problem))
-        output.note("Modelyard itself runs; the demo can be tried again with: modelyard demo")
+    except (Stop, Problem, OSError, DatabaseError, RedisError, HTTPError) as problem:
+        output.fail(f"The demo: {problem}")
+        output.note(f"Modelyard itself runs; try the demo again with: {setup.command_line('demo')}")
         return 1
     return 0
 
@@ -45,7 +54,8 @@ def _demo(base_url: str) -> None:
     line = _curl(deployment, person, base_url)
     output.plain("")
     output.plain(f"Admin       {base_url}/admin/")
-    output.plain(f"Login       {os.environ.get('MODELYARD_DEMO_LOGIN', '')}")
+    if login := os.environ.get("MODELYARD_DEMO_LOGIN"):
+        output.plain(f"Login       {login}")
     output.plain(f"Deployment  {deployment.name} · {deployment.get_status_display()}")
     output.plain(f"Call it     (the key lives {KEY_DAYS} days; more on the deployment's API Keys page)")
     output.plain(line)

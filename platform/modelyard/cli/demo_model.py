@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from modelyard.cli.children import bound
 from modelyard.cli.output import Stop
 
 NAME = "all-MiniLM-L6-v2-int8"
@@ -58,12 +59,6 @@ def archive(cache: Path) -> Path:
     return path
 
 
-def prefetch(cache: Path) -> None:
-    """Fetch it while something else is done; a failure is told by whoever needs it."""
-    with contextlib.suppress(Stop, OSError):
-        archive(cache)
-
-
 @contextlib.contextmanager
 def _alone(cache: Path) -> Iterator[None]:
     cache.mkdir(parents=True, exist_ok=True)
@@ -87,7 +82,7 @@ def _fetch(cache: Path) -> None:
     ]
     command += ["--disable-pip-version-check", "--dest", str(cache), "--requirement", str(wanted)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False)
+        done = subprocess.run(bound(command), capture_output=True, text=True, timeout=FETCH_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         raise Stop(f"The demo model did not come within {FETCH_SECONDS} s: import a model of your own.") from None
     if done.returncode:

@@ -1,23 +1,32 @@
 """The processes that `modelyard up` starts, each a command of its own for other supervisors."""
 
 import contextlib
+import logging
 import os
 import signal
 import socket
 import threading
 import time
+from typing import Any
+
+from modelyard import environment
+from modelyard.cli import setup
+from modelyard.cli.bound import bind
 
 SHUTDOWN_SECONDS = 3600  # a web process that was asked to end finishes its streams, however long they take
+KEEP_ALIVE_SECONDS = 75  # longer than proxies keep their connections, so that they are the ones to close them
 
 
 def follow_parent() -> None:
     """End with the supervisor, even where it was killed and can't say so."""
-    supervisor = os.environ.get("MODELYARD_SUPERVISOR")
+    supervisor = int(os.environ.get("MODELYARD_SUPERVISOR") or 0)
     if not supervisor:
         return
+    if not bind(supervisor, signal.SIGTERM):
+        raise SystemExit(1)
 
     def watch() -> None:
-        while os.getppid() == int(supervisor):
+        while os.getppid() == supervisor:
             time.sleep(1)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(10)
@@ -26,9 +35,9 @@ def follow_parent() -> None:
     threading.Thread(target=watch, daemon=True, name="follow-parent").start()
 
 
-def tell_ready() -> None:
-    """Tell the supervisor that this process serves now."""
-    descriptor = os.environ.get("MODELYARD_READY_FD")
+def tell_ready(**_: Any) -> None:
+    """Tell the supervisor that this process does its work now."""
+    descriptor = os.environ.pop("MODELYARD_READY_FD", "")
     if descriptor:
         with contextlib.suppress(OSError):
             os.write(int(descriptor), b"1")
@@ -46,38 +55,71 @@ def serve(host: str, port: int, descriptor: int | None) -> None:
                 tell_ready()
 
     follow_parent()
+    listener = socket.socket(fileno=descriptor) if descriptor is not None else setup.listen(host, port)
+    setup.prepare_django()
     config = uvicorn.Config(
         "modelyard.asgi:application",
-        host=host,
-        port=port,
         loop="uvloop",
         http="httptools",
+        ws="none",
         lifespan="on",
         access_log=False,
         server_header=False,
-        log_level="warning",
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        log_config=None,
+        # Only a proxy that the operator has told of may say who calls.
+        proxy_headers=environment.flag("BEHIND_TLS_PROXY"),
+        timeout_graceful_shutdown=environment.number("SHUTDOWN_SECONDS", SHUTDOWN_SECONDS),
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         backlog=2048,
     )
-    sockets = [socket.socket(fileno=descriptor)] if descriptor is not None else None
-    Server(config).run(sockets=sockets)
+    Server(config).run(sockets=[listener])
 
 
 def work(queues: str, concurrency: int) -> None:
     """A Celery worker with threads: what it does is waiting for engines and hashing, which leave the others run."""
-    from modelyard.celery import app
+    from celery.signals import worker_ready
 
     follow_parent()
+    app = _celery()
+    worker_ready.connect(tell_ready)
+    if "control" in queues.split(","):
+        worker_ready.connect(_look_at_everything)
     name = f"{queues.replace(',', '-')}-{os.getpid()}@%h"
     app.worker_main([
-        "worker", "--queues", queues, "--pool", "threads", "--concurrency", str(concurrency), "--loglevel", "INFO",
-        "--hostname", name, "--without-gossip", "--without-mingle",
+        "--quiet", "worker", "--queues", queues, "--pool", "threads", "--concurrency", str(concurrency),
+        "--loglevel", "INFO", "--hostname", name, "--without-gossip", "--without-mingle",
     ])  # fmt: skip
+
+
+def _look_at_everything(**_: Any) -> None:
+    """What runs, and what should, is looked at as soon as there is a worker; beat would only ask seconds later."""
+    from apps.deployments.tasks import reconcile_all
+
+    reconcile_all.apply_async(expires=10)
 
 
 def schedule() -> None:
     """Celery's scheduler."""
-    from modelyard.celery import app
+    from celery.signals import beat_init
 
     follow_parent()
-    app.start(["beat", "--loglevel", "WARNING", "--pidfile="])
+    app = _celery()
+    beat_init.connect(tell_ready)
+    app.start(["--quiet", "beat", "--loglevel", "INFO", "--pidfile="])
+
+
+def _celery() -> Any:
+    """The Celery application, with Django's logging in charge and no line for each of the tasks that always come."""
+    from celery.signals import setup_logging
+
+    setup.prepare_django()
+    from modelyard.celery import app
+
+    setup_logging.connect(_keep_logging)
+    for name in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return app
+
+
+def _keep_logging(**_: Any) -> None:
+    """Celery leaves logging alone when anybody listens to this signal."""

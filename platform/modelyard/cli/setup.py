@@ -6,17 +6,23 @@ import fcntl
 import json
 import os
 import secrets
+import shlex
 import socket
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
 
 import psutil
 
 from modelyard import environment
+from modelyard.cli import output
 from modelyard.cli.output import Stop
-from modelyard.launchers import processes
+from modelyard.launchers import processes, records
 
 ADMIN = "admin"
+DATABASES = frozenset({"sqlite", "postgres", "postgresql", "pgsql"})
 
 
 def take_lock(run: Path) -> IO[str]:
@@ -74,10 +80,14 @@ def _holder(port: int) -> str:
 def end_leftovers(run: Path) -> int:
     """End what a killed `up` left behind (web, workers, Valkey; never engines, which are adopted). How many."""
     try:
-        known = json.loads((run / "children.json").read_text())
-    except (OSError, ValueError):
+        known = [(int(pid), float(start)) for pid, start in json.loads((run / "children.json").read_text()) if start]
+    except (OSError, ValueError, TypeError):
         return 0
-    alive = [psutil.Process(pid) for pid, start in known if processes.alive(pid, start)]
+    alive = []
+    for pid, start in known:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if processes.alive(pid, start):
+                alive.append(psutil.Process(pid))
     processes.end(alive, patience=5.0)
     return len(alive)
 
@@ -86,42 +96,98 @@ def remember(run: Path, pids: list[int]) -> None:
     """Write down what runs, for the next `up` should this one be killed."""
     known = [(pid, processes.started_at(pid)) for pid in pids]
     with contextlib.suppress(OSError):
-        (run / "children.json").write_text(json.dumps(known))
+        records.write(run / "children.json", json.dumps(known))
+
+
+def prepare_django() -> None:
+    """Django with this installation's settings. Stop, in one line, if they can't be read."""
+    import django
+
+    check_database_url()
+    django.setup()
+
+
+def check_database_url() -> None:
+    """Before the settings are loaded, which couldn't say it so well. Stop if it can't be read."""
+    import dj_database_url
+
+    url = environment.text("DATABASE_URL")
+    try:
+        if url and urlsplit(url).scheme not in DATABASES:
+            raise ValueError
+        if url:
+            dj_database_url.parse(url)
+    except ValueError:
+        raise Stop(
+            "MODELYARD_DATABASE_URL is no address of a database: it must look like postgres://user:password@host/name "
+            "(special characters of the password percent-encoded), or be unset for SQLite in the data directory."
+        ) from None
+
+
+def check_settings() -> None:
+    """Run Modelyard's system checks: warnings are shown. Stop at the first error."""
+    from django.core import checks
+
+    for message in checks.run_checks(tags=["modelyard"]):
+        if message.level >= checks.ERROR:
+            raise Stop(f"{message.msg} {message.hint}")
+        output.warn(f"{message.msg} {message.hint}")
 
 
 def migrate() -> None:
     """Bring the database up to date. Stop, in one line, if it can't be."""
     from django.core.management import call_command
-    from django.db import DatabaseError, connection
 
-    try:
+    with using_database():
         call_command("migrate", interactive=False, verbosity=0)
-    except (DatabaseError, OSError) as error:
-        raise Stop(_database_trouble(str(error))) from None
-    finally:
-        connection.close()
-
-
-def _database_trouble(text: str) -> str:
-    first = " ".join(text.split())[:200]
-    if "full" in text or "No space" in text:
-        return f"The disk of {environment.data_directory()} is full: free some space and start again."
-    if "readonly" in text or "unable to open" in text:
-        return f"The database in {environment.data_directory()} can't be written: check its owner and rights."
-    return f"The database can't be used ({first}): check MODELYARD_DATABASE_URL."
 
 
 def first_person() -> tuple[str, str | None]:
     """The superuser's name, and the password if one was made just now."""
     from django.contrib.auth.models import User
-    from django.db import connection
 
-    try:
+    with using_database():
         found = User.objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
         if found:
             return found.username, None
         password = environment.text("ADMIN_PASSWORD") or secrets.token_urlsafe(12)
-        User.objects.create_superuser(ADMIN, password=password)
-        return ADMIN, password
+        # An administrator whose rights were taken away keeps the name.
+        name = ADMIN if not User.objects.filter(username=ADMIN).exists() else f"{ADMIN}-{secrets.token_hex(2)}"
+        User.objects.create_superuser(name, password=password)
+        return name, password
+
+
+@contextlib.contextmanager
+def using_database() -> Iterator[None]:
+    """Turns what the database or its disk refuses into a Stop, and leaves no connection open."""
+    from django.db import DatabaseError, connection
+
+    try:
+        yield
+    except (DatabaseError, OSError) as error:
+        raise Stop(database_trouble(str(error))) from None
     finally:
         connection.close()
+
+
+def database_trouble(text: str) -> str:
+    """The database's own words, as one line that says what to do."""
+    from django.db import connection
+
+    name = connection.settings_dict["NAME"]
+    first = " ".join(text.split())[:300]
+    if "disk is full" in text or "No space" in text:
+        return f"The disk of the database {name} is full: free some space and start again."
+    if "readonly" in text or "unable to open" in text:
+        return f"The database {name} can't be written: check its owner and rights."
+    if "is locked" in text:
+        return f"The database {name} is locked by another program: end that one and start again."
+    return f"The database can't be used ({first}): check that it runs, and MODELYARD_DATABASE_URL."
+
+
+def command_line(words: str) -> str:
+    """A `modelyard` command as it works when pasted into a new terminal."""
+    program = Path(sys.executable).with_name("modelyard")
+    data = environment.text("DATA_DIR")
+    place = f"MODELYARD_DATA_DIR={shlex.quote(str(environment.data_directory()))} " if data else ""
+    return f"{place}{shlex.quote(str(program)) if program.exists() else 'modelyard'} {words}"

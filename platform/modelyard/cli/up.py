@@ -1,25 +1,33 @@
 """`modelyard up`: everything as one supervised group, from an empty directory to an answering address."""
 
 import contextlib
+import errno
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from modelyard import environment
+from modelyard import __version__, environment
 from modelyard.cli import output, setup
 from modelyard.cli.children import Child, until
 from modelyard.cli.output import Stop
 
-START_SECONDS = 60
+START_SECONDS = 120
 GRACE_SECONDS = 10  # that each process has to end after Ctrl-C
 QUICK = 5.0  # seconds; a process that ran for less has failed
-HOPELESS = 5  # quick failures in a row of the web process
 COMMAND = [sys.executable, "-m", "modelyard.cli"]
+SERVICES = {
+    "web": ["web"],
+    "worker": ["worker", "-Q", "control", "-c", "8"],
+    "importer": ["worker", "-Q", "imports", "-c", "2"],
+    "beat": ["beat"],
+}
 
 
 def run(*, demo: bool, verbose: bool) -> int:
@@ -29,9 +37,15 @@ def run(*, demo: bool, verbose: bool) -> int:
     except Stop as stop:
         output.fail(str(stop))
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        output.fail(f"{error.strerror or error}{where}: mend that and start again.")
+        output.fail(_disk_trouble(error))
     return 1
+
+
+def _disk_trouble(error: OSError) -> str:
+    where = str(error.filename or environment.data_directory())
+    if error.errno == errno.ENOSPC:
+        return f"The disk of {where} is full: free some space and start again."
+    return f"{error.strerror or error} ({where}): mend that and start again."
 
 
 class Group:
@@ -47,10 +61,15 @@ class Group:
         self.port = environment.number("PORT", 8000)
         self.children: list[Child] = []
         self.leaving: list[Child] = []
+        self.fetch: Child | None = None
+        self.demo_process: subprocess.Popen[bytes] | None = None
         self.stopping = threading.Event()
         self.impatient = False
         self.renew = threading.Event()
+        self.serving = False
+        self.login = ""
         self.listener: socket.socket | None = None
+        self.in_terminal = _has_terminal()
 
     @property
     def address(self) -> str:
@@ -62,10 +81,10 @@ class Group:
         """Set up, start, supervise, end."""
         signal.signal(signal.SIGINT, self._asked)
         signal.signal(signal.SIGTERM, self._asked)
-        signal.signal(signal.SIGHUP, lambda *_: self.renew.set())
+        signal.signal(signal.SIGHUP, self._hung_up)
         with setup.take_lock(self.run_dir):
             self.listener = setup.listen(self.host, self.port)
-            self._prefetch()
+            self.port = self.listener.getsockname()[1]
             try:
                 self._start()
                 self._supervise()
@@ -73,66 +92,86 @@ class Group:
             finally:
                 self._end()
 
-    def _prefetch(self) -> None:
-        """Fetch the demo model while the rest starts; the demo says it if that failed."""
-        if self.demo:
-            from modelyard.cli import demo_model
-
-            threading.Thread(target=demo_model.prefetch, args=(self.data / "cache",), daemon=True).start()
+    # --- the start -----------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        import django
-        from django.conf import settings
-
         began = time.monotonic()
-        django.setup()
+        output.note(f"Modelyard {__version__}, data in {self.data}")
         left = setup.end_leftovers(self.run_dir)
         if left:
             output.note(f"Ended {left} process(es) that a killed run had left behind.")
+        setup.prepare_django()
+        setup.check_settings()
+        self._prefetch()
         self._start_valkey()
+        self._migrate()
+        person, password = setup.first_person()
+        self.login = f"{person} / {password}" if password else person
+        self._start_services()
+        if not self.stopping.is_set():
+            self._announce(began, fresh=password is not None)
+
+    def _prefetch(self) -> None:
+        """Fetch the demo model while the rest starts; the demo says it if that failed."""
+        if self.demo:
+            self.fetch = Child("demo-fetch", [*COMMAND, "demo", "--fetch-only"], self.logs, echo=self.verbose)
+            self.fetch.start()
+
+    def _migrate(self) -> None:
+        from django.conf import settings
+
         started = time.monotonic()
         setup.migrate()
         output.step(f"Database: {settings.DATABASES['default']['ENGINE'].rpartition('.')[2]}, up to date", started)
-        self.person, self.password = setup.first_person()
+
+    def _start_services(self) -> None:
         started = time.monotonic()
-        for name, words in (
-            ("web", ["web", "--fd", str(self._fd())]),
-            ("worker", ["worker", "-Q", "control", "-c", "8"]),
-            ("importer", ["worker", "-Q", "imports", "-c", "2"]),
-            ("beat", ["beat"]),
-        ):
-            self._add(Child(name, [*COMMAND, *words], self.logs, echo=self.verbose))
-        web = self._child("web")
-        if not until(lambda: web.ready.is_set() or web.ended() is not None or self.stopping.is_set(), START_SECONDS):
-            raise Stop(f"The web process doesn't serve after {START_SECONDS} s; its log is {web.log.path}.")
-        if web.ended() is not None:
-            raise Stop(f"The web process ended: {' '.join(list(web.last_lines)[-1:])} Its log is {web.log.path}.")
+        new = []
+        for name, words in SERVICES.items():
+            extra = ["--fd", str(self._fd())] if name == "web" else []
+            new.append(Child(name, [*COMMAND, *words, *extra], self.logs, echo=self.verbose))
+            self._add(new[-1])
+        self._await_ready(new)
+        if not self.stopping.is_set():
+            self.serving = True
+            output.step("Web, worker, importer and beat run", started)
+
+    def _await_ready(self, children: Sequence[Child]) -> None:
+        """Until all do their work, or a stop is asked for. Stop, with its last words, if one doesn't get that far."""
+
+        def settled() -> bool:
+            return self.stopping.is_set() or any(not c.ready.is_set() and c.ended() is not None for c in children)
+
+        until(lambda: settled() or all(child.ready.is_set() for child in children), START_SECONDS)
         if self.stopping.is_set():
             return
-        output.step("Web, worker, importer and beat run", started)
-        self._announce(began)
+        for child in children:
+            if child.ended() is not None and not child.ready.is_set():
+                child.wait_for_log()
+                raise Stop(f"{child.name} ended at its start: {child.last_words()} Its log: {child.log.path}")
+            if not child.ready.is_set():
+                raise Stop(f"{child.name} isn't ready after {START_SECONDS} s. Its log: {child.log.path}")
 
-    def _announce(self, began: float) -> None:
+    def _announce(self, began: float, *, fresh: bool) -> None:
         output.step(f"Modelyard is ready at {self.address}/admin/", began)
-        if self.password:
-            output.note(f"Login: {self.person} / {self.password}   (shown this once; it isn't stored)")
-        else:
-            output.note(f"Login: {self.person}   (forgotten? modelyard changepassword {self.person})")
-        output.note(f"Data: {self.data}   Logs: {self.logs}   Ctrl-C ends everything.")
+        output.note(f"Logs in {self.logs}. Ctrl-C ends everything, engines included.")
+        if not fresh:
+            forgotten = setup.command_line(f"changepassword {self.login}")
+            output.note(f"Forgotten the password of {self.login}? {forgotten}")
         if self.demo:
-            threading.Thread(target=self._run_demo, daemon=True).start()
+            self._start_demo()
+        else:
+            self._tell_login()
 
-    def _run_demo(self) -> None:
-        login = f"{self.person} / {self.password}" if self.password else self.person
-        env = {**os.environ, "MODELYARD_DEMO_LOGIN": login, "MODELYARD_SUPERVISOR": str(os.getpid())}
-        import subprocess
+    def _tell_login(self) -> None:
+        if self.login:
+            output.note(f"Login: {self.login}")
+            self.login = ""
 
-        process = subprocess.Popen([*COMMAND, "demo", "--base-url", self.address], env=env, stdin=subprocess.DEVNULL,
-                                   start_new_session=True)  # fmt: skip
-        while process.poll() is None:
-            if self.stopping.wait(0.1):
-                process.terminate()
-                process.wait()
+    def _start_demo(self) -> None:
+        env = {**os.environ, "MODELYARD_DEMO_LOGIN": self.login, "MODELYARD_SUPERVISOR": str(os.getpid())}
+        command = [*COMMAND, "demo", "--base-url", self.address]
+        self.demo_process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, start_new_session=True)
 
     def _start_valkey(self) -> None:
         import redis
@@ -144,12 +183,11 @@ class Group:
         if environment.text("REDIS_URL"):
             try:
                 answers = valkey.answers()
-            except redis.RedisError as error:
-                raise Stop(f"Redis refuses ({error}): check MODELYARD_REDIS_URL.") from None
+            except (redis.RedisError, ValueError) as error:
+                raise Stop(f"Redis refuses: {error}: check the password in MODELYARD_REDIS_URL.") from None
             if not answers:
-                raise Stop(
-                    f"Redis doesn't answer at {_without_password(settings.REDIS_URL)}: check MODELYARD_REDIS_URL."
-                )
+                where = _without_password(settings.REDIS_URL)
+                raise Stop(f"Redis doesn't answer at {where}: start it, or check MODELYARD_REDIS_URL.")
             output.step("Redis answers", started)
             return
         child = valkey.child(self.logs)
@@ -166,86 +204,132 @@ class Group:
 
     def _launch(self, child: Child) -> None:
         child.start([self._fd()] if child.name == "web" else [])
+        self._remember()
+
+    def _remember(self) -> None:
         setup.remember(self.run_dir, [each.pid for each in [*self.children, *self.leaving] if each.pid])
 
-    def _child(self, name: str) -> Child:
-        return next(child for child in self.children if child.name == name)
+    # --- signals -------------------------------------------------------------------------------------------------
 
     def _asked(self, _number: int, _frame: FrameType | None) -> None:
         self.impatient = self.stopping.is_set()
         self.stopping.set()
 
+    def _hung_up(self, _number: int, _frame: FrameType | None) -> None:
+        """An operator asks for a restart; or the terminal was closed, which means the end."""
+        closed = self.in_terminal and not _has_terminal()
+        (self.stopping if closed else self.renew).set()
+
     # --- while it runs -------------------------------------------------------------------------------------------
 
     def _supervise(self) -> None:
-        while not self.stopping.wait(0.3):
+        while not self.stopping.wait(0.2):
             if self.renew.is_set():
                 self.renew.clear()
                 self._renew()
             for child in self.children:
-                code = child.ended()
-                if code is not None:
-                    self._revive(child, code)
+                self._look_after(child)
             self.leaving = [child for child in self.leaving if child.ended() is None]
+            self._watch_demo()
 
-    def _revive(self, child: Child, code: int) -> None:
-        quick = time.monotonic() - child.started_at < QUICK
-        child.failures = child.failures + 1 if quick else 0
-        words = " ".join(list(child.last_lines)[-1:])
-        if child.name == "web" and child.failures >= HOPELESS:
-            raise Stop(f"The web process ends again and again: {words} Its log is {child.log.path}.")
-        delay = min(2.0 ** (child.failures - 1), 30.0) if child.failures else 0.0
-        how = f"signal {-code}" if code < 0 else f"code {code}"
-        output.warn(f"{child.name} ended ({how}) and is started again{f' in {delay:.0f} s' if delay else ''}. {words}")
-        if not self.stopping.wait(delay):
+    def _watch_demo(self) -> None:
+        """The demo ends with the login; if it fails, it hasn't been told yet."""
+        code = self.demo_process.poll() if self.demo_process else None
+        if code is None:
+            return
+        self.demo_process = None
+        if code:
+            self._tell_login()
+        self.login = ""
+
+    def _look_after(self, child: Child) -> None:
+        code = child.ended()
+        if code is None:
+            return
+        if child.restart_at is None:
+            self._plan_restart(child, code)
+        elif time.monotonic() >= child.restart_at:
             self._launch(child)
 
+    def _plan_restart(self, child: Child, code: int) -> None:
+        quick = time.monotonic() - child.started_at < QUICK
+        child.failures = child.failures + 1 if quick else 0
+        delay = min(2.0 ** (child.failures - 1), 30.0) if child.failures else 0.0
+        child.restart_at = time.monotonic() + delay
+        how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
+        when = f"in {delay:.0f} s" if delay else "now"
+        child.wait_for_log()
+        output.warn(f"{child.name} ended {how} and is started again {when}. Its last words: {child.last_words()}")
+
     def _renew(self) -> None:
-        """SIGHUP: a new web process before the old one goes, which finishes its streams; then new workers."""
-        output.note("Restarting web, workers and beat; streams go on.")
+        """SIGHUP: a new web process before the old one goes, which finishes its streams; then new workers and beat."""
+        started = time.monotonic()
+        output.note("Restarting web, workers and beat; requests go on.")
         old = self._child("web")
         new = Child("web", old.command, self.logs, echo=self.verbose)
-        new.start([self._fd()])
-        if not until(lambda: new.ready.is_set() or new.ended() is not None, START_SECONDS) or new.ended() is not None:
-            output.warn(
-                f"The new web process doesn't serve, the old one goes on: {' '.join(list(new.last_lines)[-1:])}"
-            )
+        try:
+            self._migrate_anew()
+            new.start([self._fd()])
+            self._await_ready([new])
+        except Stop as stop:
+            output.warn(f"What runs goes on, unchanged. {stop}")
             new.kill()
             return
         self.children[self.children.index(old)] = new
         self.leaving.append(old)
         old.ask_to_end()
-        for name in ("worker", "importer", "beat"):
-            child = self._child(name)
+        self._replace([self._child(name) for name in ("worker", "importer", "beat")])
+        output.step("Web, worker, importer and beat were restarted", started)
+
+    def _migrate_anew(self) -> None:
+        """In a process of its own: after an upgrade this one still has the old code."""
+        done = subprocess.run([*COMMAND, "migrate", "--verbosity", "0"], capture_output=True, text=True, check=False,
+                              stdin=subprocess.DEVNULL)  # fmt: skip
+        if done.returncode:
+            said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
+            raise Stop(f"The database can't be migrated: {said}")
+
+    def _replace(self, children: Sequence[Child]) -> None:
+        for child in children:
             child.ask_to_end()
-            if not child.wait(GRACE_SECONDS):
-                child.kill()
-                child.wait(5)
-            self._launch(child)
-        output.step("Restarted")
+        until(lambda: self.stopping.is_set() or all(c.ended() is not None for c in children), GRACE_SECONDS)
+        for child in children:
+            # What it was at is taken up again by the next one: tasks are idempotent.
+            child.kill()
+            child.wait(5)
+            if not self.stopping.is_set():
+                self._launch(child)
+
+    def _child(self, name: str) -> Child:
+        return next(child for child in self.children if child.name == name)
 
     # --- the end -------------------------------------------------------------------------------------------------
 
     def _end(self) -> None:
+        """Who starts things first, then engines, then Valkey, which everybody talks to until then."""
         self.stopping.set()
-        output.note("Ending: web, workers, engines …")
-        stoppable = [child for child in [*self.children, *self.leaving] if child.name != "valkey"]
-        # Workers first: nobody must start an engine again that is being ended.
-        for child in stoppable:
-            child.ask_to_end()
-        self._await_all(stoppable)
-        self._end_engines()
-        for child in self.children:
-            if child.name == "valkey":
-                child.ask_to_end()
-                self._await_all([child])
+        if self.serving:
+            self._tell_login()
+            output.note("Ending web, workers and engines; again Ctrl-C: at once.")
+        if self.demo_process:
+            self.demo_process.kill()
+            self.demo_process.wait()
+        if self.fetch:
+            self._end_all([self.fetch])
+        self._end_all([child for child in [*self.children, *self.leaving] if child.name != "valkey"])
+        if self.serving:
+            self._end_engines()
+        self._end_all([child for child in self.children if child.name == "valkey"])
         if self.listener:
             self.listener.close()
         with contextlib.suppress(OSError):
             (self.run_dir / "children.json").unlink(missing_ok=True)
-        output.step("Everything has ended; the next start goes on from here")
+        if self.serving:
+            output.step("Everything has ended; the next start goes on from here")
 
-    def _await_all(self, children: list[Child]) -> None:
+    def _end_all(self, children: Sequence[Child]) -> None:
+        for child in children:
+            child.ask_to_end()
         until(lambda: self.impatient or all(child.ended() is not None for child in children), GRACE_SECONDS)
         for child in children:
             child.kill()
@@ -255,7 +339,17 @@ class Group:
     def _end_engines(self) -> None:
         from modelyard.launchers.local import stop_all
 
-        stop_all(Path(environment.directory("engines")), patience=0.5 if self.impatient else 30.0)
+        ended = stop_all(Path(environment.directory("engines")), patience=0.0 if self.impatient else 30.0)
+        if ended:
+            output.step(f"{ended} engine{'s' if ended > 1 else ''} ended")
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _without_password(url: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import redis
 from django.conf import settings
 
-from modelyard.cli.children import Child
+from modelyard.cli.children import Child, bound
 from modelyard.cli.output import Stop
 
 SOCKET_LIMIT = 100  # bytes of a Unix socket's path; the system's own limit is 104 to 108
@@ -30,15 +30,19 @@ def child(logs: Path) -> Child:
         str(get_binary_path()), "--port", "0", "--unixsocket", path, "--unixsocketperm", "700", "--dir", str(folder),
         "--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--daemonize", "no", "--loglevel", "notice",
     ]  # fmt: skip
-    return Child("valkey", command, logs)
+    return Child("valkey", bound(command), logs)
 
 
 def answers() -> bool:
     """Does the configured server answer? RedisError where it does, but not as hoped."""
     client = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2)
-    with contextlib.closing(client), contextlib.suppress(redis.ConnectionError, redis.TimeoutError):
-        return bool(client.ping())
-    return False
+    with contextlib.closing(client):
+        try:
+            return bool(client.ping())
+        except redis.AuthenticationError:
+            raise
+        except (redis.ConnectionError, redis.TimeoutError):
+            return False
 
 
 def await_answer(server: Child) -> None:
