@@ -5,7 +5,7 @@ A verb writes what is wanted and returns; the reconciler makes it so.
 
 import json
 import shlex
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -20,7 +20,7 @@ from apps.models.models import Model
 from apps.models.models import Status as ModelStatus
 from modelyard import changes, launchers
 from modelyard.problems import Problem
-from modelyard.runtimes import Level
+from modelyard.runtimes import Failure, Level, Options, Route, Runtime, SampleRequest
 
 MAX_TAGS, MAX_TAG_LENGTH = 20, 50
 
@@ -170,10 +170,7 @@ def log_tail(deployment: Deployment, lines: int = 200) -> list[str]:
 
 def curl(deployment: Deployment, key: str, base_url: str) -> str:
     """One line for a shell that calls the deployment. `key` may be a placeholder such as `$MODELYARD_API_KEY`."""
-    version = deployment.target_version
-    runtime = runtimes.get(deployment.runtime)
-    options = runtimes.options_of(runtime, version.options if version else {})
-    sample = runtime.sample(runtimes.as_contract(deployment.model), options, deployment.name)
+    sample = sample_of(deployment)
     url = f"{base_url.rstrip('/')}/d/{deployment.pk}{sample.path}"
     quoted_key = (
         f'"Authorization: Bearer {key}"' if key.startswith("$") else shlex.quote(f"Authorization: Bearer {key}")
@@ -184,6 +181,30 @@ def curl(deployment: Deployment, key: str, base_url: str) -> str:
         body = json.dumps(sample.body, ensure_ascii=False, separators=(",", ":"))
         parts += ["-H", shlex.quote("Content-Type: application/json"), "-d", shlex.quote(body)]
     return " ".join(parts)
+
+
+def sample_of(deployment: Deployment) -> SampleRequest:
+    """A request that answers on this deployment."""
+    runtime, options = _runtime_of(deployment)
+    try:
+        return runtime.sample(runtimes.as_contract(deployment.model), options, deployment.name)
+    except Failure as failure:
+        raise Problem(failure.code, failure.message, failure.next_step) from None
+
+
+def routes(deployment: Deployment) -> Sequence[Route]:
+    """The engine's paths that callers may use; none where the runtime can't say."""
+    try:
+        runtime, options = _runtime_of(deployment)
+        return runtime.routes(runtimes.as_contract(deployment.model), options)
+    except (Problem, Failure):
+        return ()  # shown on the deployment and in the system checks; nothing can be called
+
+
+def _runtime_of(deployment: Deployment) -> tuple[Runtime[Any], Options]:
+    version = deployment.live_version or deployment.target_version
+    runtime = runtimes.get(deployment.runtime)
+    return runtime, runtimes.options_of(runtime, version.options if version else {})
 
 
 def clean_tags(tags: Iterable[str]) -> list[str]:
@@ -275,8 +296,9 @@ def _checked_options(model: Model, runtime: str, values: Mapping[str, Any]) -> d
 
 def _clean_name(name: str) -> str:
     cleaned = " ".join(name.split())
-    if not cleaned or len(cleaned) > 100 or not cleaned.isprintable():
-        raise Problem("invalid_name", "The name isn't valid.", "Give it 1 to 100 printable characters.", status=400)
+    if not cleaned or len(cleaned) > 100 or not cleaned.isprintable() or "/" in cleaned:
+        step = "Give it 1 to 100 printable characters without a slash."
+        raise Problem("invalid_name", "The name isn't valid.", step, status=400)
     return cleaned
 
 

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from apps.deployments import runtimes
+from apps.deployments import operations
 from apps.deployments.models import Deployment
 from apps.deployments.reconciler.engines import engine_secret
 from apps.deployments.statuses import Desired, ReplicaState
-from modelyard.problems import Problem
 
 
 @dataclass(frozen=True)
@@ -65,13 +64,7 @@ def route(deployment_id: str) -> Route | None:
 
 
 def _paths(deployment: Deployment) -> tuple[PathRule, ...]:
-    version = deployment.live_version or deployment.target_version
-    try:
-        runtime = runtimes.get(deployment.runtime)
-        options = runtimes.options_of(runtime, version.options if version else {})
-    except Problem:
-        return ()  # shown on the deployment and in the system checks; nothing can be called
-    return tuple(PathRule(r.method, r.path) for r in runtime.routes(runtimes.as_contract(deployment.model), options))
+    return tuple(PathRule(route.method, route.path) for route in operations.routes(deployment))
 
 
 def _backends(deployment: Deployment) -> tuple[Backend, ...]:

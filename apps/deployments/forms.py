@@ -1,0 +1,177 @@
+"""The form that deploys a model; the fields of a runtime's options come from its pydantic model."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from django import forms
+from unfold.widgets import (
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
+
+from apps.deployments import runtimes
+from apps.models.models import Model, Status
+
+Schema = Mapping[str, Any]
+
+
+class TagsField(forms.CharField):
+    """Tags in one line, with commas between them."""
+
+    def __init__(self) -> None:
+        super().__init__(required=False, help_text="With commas between them.", widget=UnfoldAdminTextInputWidget())
+
+    def clean(self, value: Any) -> list[str]:
+        """The list of tags."""
+        return [part.strip() for part in str(value or "").split(",") if part.strip()]
+
+
+class OptionsForm(forms.Form):
+    """The options of every usable runtime; the page shows those of the chosen one."""
+
+    def add_options(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Adds a field for each option, with the given values by runtime."""
+        self.groups: list[tuple[str, str, list[str]]] = []
+        for name, entry in sorted(runtimes.registry().items()):
+            if entry.runtime is None:
+                continue
+            schema = entry.runtime.options.model_json_schema()
+            fields = []
+            for option, described in schema.get("properties", {}).items():
+                field = f"option__{name}__{option}"
+                self.fields[field] = option_field(described, schema.get("$defs", {}))
+                self.fields[field].initial = values.get(name, {}).get(option, described.get("default"))
+                fields.append(field)
+            self.groups.append((name, entry.title, fields))
+
+    def option_groups(self) -> Iterator[tuple[str, str, list[forms.BoundField]]]:
+        """Runtime, its title, and its fields bound to what was typed."""
+        for name, title, fields in self.groups:
+            yield name, title, [self[field] for field in fields]
+
+    def options(self, runtime: str) -> dict[str, Any]:
+        """What was given for a runtime, without what was left empty."""
+        prefix = f"option__{runtime}__"
+        given = {name.removeprefix(prefix): v for name, v in self.cleaned_data.items() if name.startswith(prefix)}
+        return {name: value for name, value in given.items() if value not in (None, "")}
+
+
+class DeployForm(OptionsForm):
+    """A new deployment."""
+
+    model = forms.ModelChoiceField(
+        Model.objects.none(), label="Model", widget=UnfoldAdminSelectWidget(), empty_label="Choose a model …"
+    )
+    name = forms.CharField(
+        max_length=100,
+        label="Name",
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="Callers send it as the model's name. It can't be changed later.",
+    )
+    runtime = forms.ChoiceField(
+        required=False,
+        label="Runtime",
+        widget=UnfoldAdminSelectWidget(),
+        help_text="Automatic takes the first runtime that can serve the model here.",
+    )
+    description = forms.CharField(required=False, widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}))
+    tags = TagsField()
+    replicas = forms.IntegerField(
+        min_value=1,
+        max_value=50,
+        initial=1,
+        label="Replicas",
+        widget=UnfoldAdminIntegerFieldWidget(),
+        help_text="Engines that run side by side.",
+    )
+    ready_seconds = forms.IntegerField(
+        min_value=1,
+        max_value=86_400,
+        required=False,
+        label="Start limit (s)",
+        widget=UnfoldAdminIntegerFieldWidget(),
+        help_text="How long a start may take; empty: the runtime's own limit.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        ready = Model.objects.filter(status=Status.READY).order_by("name")
+        self.fields["model"].queryset = ready  # type: ignore[attr-defined]
+        usable = [(name, e.title) for name, e in sorted(runtimes.registry().items()) if e.runtime]
+        self.fields["runtime"].choices = [("", "Automatic"), *usable]  # type: ignore[attr-defined]
+        self.add_options({})
+
+
+class RedeployForm(OptionsForm):
+    """The next version of a deployment."""
+
+    replicas = forms.IntegerField(min_value=1, max_value=50, label="Replicas", widget=UnfoldAdminIntegerFieldWidget())
+    ready_seconds = forms.IntegerField(
+        min_value=1, max_value=86_400, required=False, label="Start limit (s)", widget=UnfoldAdminIntegerFieldWidget()
+    )
+
+    def __init__(self, *args: Any, runtime: str, values: Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.add_options({runtime: values})
+        for name, _, fields in self.groups:
+            if name != runtime:
+                for field in fields:
+                    del self.fields[field]
+        self.groups = [group for group in self.groups if group[0] == runtime]
+
+
+class ConfigurationForm(forms.Form):
+    """What of a deployment may be changed."""
+
+    description = forms.CharField(required=False, widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}))
+    tags = TagsField()
+
+
+def option_field(described: Schema, definitions: Schema) -> forms.Field:
+    """A form field for one property of a JSON Schema, with the widget that suits its type."""
+    schema = _resolved(described, definitions)
+    common: dict[str, Any] = {
+        "label": described.get("title", ""),
+        "help_text": described.get("description", ""),
+        "required": False,
+    }
+    choices = schema.get("enum")
+    if choices:
+        named = [(value, value if value != "" else "—") for value in choices]
+        return forms.ChoiceField(choices=named, widget=UnfoldAdminSelectWidget(), **common)
+    kind = schema.get("type")
+    if kind == "boolean":
+        return forms.BooleanField(widget=UnfoldBooleanSwitchWidget(), **common)
+    if kind in {"integer", "number"}:
+        field = forms.IntegerField if kind == "integer" else forms.FloatField
+        return field(
+            min_value=schema.get("minimum"),
+            max_value=schema.get("maximum"),
+            widget=UnfoldAdminTextInputWidget(attrs={"inputmode": "decimal"}),
+            **common,
+        )
+    if kind == "string":
+        return forms.CharField(widget=UnfoldAdminTextInputWidget(), **common)
+    return JsonField(widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}), **common)
+
+
+class JsonField(forms.JSONField):
+    """The last resort for structured options."""
+
+    def prepare_value(self, value: Any) -> Any:
+        """JSON text, empty for nothing."""
+        return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def _resolved(described: Schema, definitions: Schema) -> Schema:
+    """The property itself where it is a reference, or optional."""
+    for key in ("anyOf", "allOf"):
+        parts = [part for part in described.get(key, []) if part.get("type") != "null"]
+        if len(parts) == 1:
+            return _resolved(parts[0], definitions)
+    reference = described.get("$ref", "").rpartition("/")[2]
+    return definitions[reference] if reference else described

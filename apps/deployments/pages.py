@@ -1,0 +1,330 @@
+"""The pages of one deployment in the admin: thin callers of the operations."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST
+
+from apps.apikeys import operations as apikeys
+from apps.apikeys.models import ApiKey, State, state_of
+from apps.deployments import operations, runtimes
+from apps.deployments.forms import ConfigurationForm, DeployForm, RedeployForm
+from apps.deployments.models import Deployment
+from apps.deployments.serializers import base_url
+from apps.deployments.statuses import IDLE, RETRIGGERABLE, WORKING, ReplicaState, Status
+from apps.models.models import Model
+from modelyard import console
+from modelyard.problems import Problem
+
+VIEW = "deployments.view_deployment"
+DEPLOY = "deployments.deploy_deployment"
+TABS = (("detail", "Model Endpoint"), ("keys", "API Keys"), ("configuration", "Configurations"), ("events", "Events"))
+EVENTS_SHOWN, LOG_LINES = 200, 200
+KEY_DAYS = 30  # that a key made for a copied cURL lives
+KEY_TONES = {State.ACTIVE: "good", State.REVOKED: "calm", State.EXPIRED: "warn"}
+REPLICA_TONES = {
+    ReplicaState.READY: "good", ReplicaState.STARTING: "busy", ReplicaState.WAITING: "busy",
+    ReplicaState.UNHEALTHY: "bad", ReplicaState.DRAINING: "busy", ReplicaState.ENDED: "calm",
+}  # fmt: skip
+VERBS: dict[str, tuple[str, Callable[..., Any], str]] = {
+    "deploy": (DEPLOY, operations.deploy, "{} is being deployed."),
+    "retrigger": (DEPLOY, operations.retrigger, "{} is being deployed again."),
+    "undeploy": ("deployments.undeploy_deployment", operations.undeploy, "{} is being undeployed."),
+    "delete": ("deployments.delete_deployment", operations.delete, "{} was deleted."),
+}
+
+
+def endpoint(request: HttpRequest, pk: str) -> HttpResponse:
+    """Model Endpoint: where it answers, how it is, how to call it, its versions, re-deploy."""
+    deployment = _deployment(request, pk)
+    rows = deployment.replicas.select_related("version").order_by("-created_at")[:10]
+    replicas = [
+        (row, console.badge(ReplicaState(row.state).label, REPLICA_TONES[ReplicaState(row.state)])) for row in rows
+    ]
+    context = {
+        "replicas": replicas,
+        "versions": deployment.versions.select_related("created_by")[:20],
+        "curl": _curl(deployment, "$MODELYARD_API_KEY", request),
+        "base": f"{base_url(request)}/d/{deployment.pk}/v1",
+        "redeploy_form": _redeploy_form(deployment),
+        "may_redeploy": deployment.status not in WORKING and console.may(request, DEPLOY),
+        "in_v1": any(route.path.startswith("/v1/") for route in _routes(deployment)),
+        "in_chat": any(route.path == "/v1/chat/completions" for route in _routes(deployment)),
+    }
+    return _page(request, deployment, "detail", "endpoint.html", context)
+
+
+@never_cache
+def keys(request: HttpRequest, pk: str) -> HttpResponse:
+    """API Keys: list, create (shown once), revoke; those of this deployment only."""
+    deployment = _deployment(request, pk)
+    console.require(request, "apikeys.view_apikey")
+    fresh = None
+    if request.method == "POST":
+        console.require(request, "apikeys.add_apikey")
+        fresh = _make_key(request, deployment)
+        if fresh and request.headers.get("X-Requested-With") != "fetch":
+            request.session["fresh_key"] = {"deployment": deployment.pk, "key": fresh}
+        return redirect("admin:deployments_deployment_keys", pk)
+    # Shown once: a reload of the page doesn't show it again, and creates nothing.
+    kept = request.session.pop("fresh_key", None)
+    fresh = kept["key"] if kept and kept["deployment"] == deployment.pk else None
+    rows = [(row, console.badge(state_of(row).label, KEY_TONES[state_of(row)])) for row in _keys_of(deployment)]
+    context = {
+        "keys": rows,
+        "fresh": fresh,
+        "fresh_curl": _curl(deployment, fresh, request) if fresh else "",
+        "may_create": console.may(request, "apikeys.add_apikey"),
+        "may_revoke": console.may(request, "apikeys.revoke_apikey"),
+    }
+    return _page(request, deployment, "keys", "keys.html", context)
+
+
+@require_POST
+def revoke_key(request: HttpRequest, pk: str, key_id: str) -> HttpResponse:
+    """End one key."""
+    deployment = _deployment(request, pk)
+    console.require(request, "apikeys.revoke_apikey")
+    key = get_object_or_404(ApiKey, pk=key_id, deployment=deployment)
+    console.attempt(
+        request, lambda: apikeys.revoke(key, by=console.person(request)), f"The key {key.name} opens nothing any more."
+    )
+    return redirect("admin:deployments_deployment_keys", pk)
+
+
+def configuration(request: HttpRequest, pk: str) -> HttpResponse:
+    """Configurations: description and tags; undeploy; delete."""
+    deployment = _deployment(request, pk)
+    may = console.person(request).has_perm
+    form = ConfigurationForm(request.POST or None, initial={
+        "description": deployment.description, "tags": ", ".join(deployment.tags)})  # fmt: skip
+    if request.method == "POST":
+        console.require(request, "deployments.change_deployment")
+        if form.is_valid() and console.attempt(
+            request,
+            lambda: operations.edit(deployment, by=console.person(request), **form.cleaned_data),
+            "Saved.",
+        ):
+            return redirect("admin:deployments_deployment_configuration", pk)
+    context = {
+        "form": form,
+        "may_change": may("deployments.change_deployment"),
+        "may_undeploy": may("deployments.undeploy_deployment"),
+        "may_delete": may("deployments.delete_deployment"),
+        "deletable": deployment.status in IDLE and not operations.live_replicas(deployment),
+        "undeployable": deployment.status in WORKING or deployment.status == Status.DEPLOYED,
+    }
+    return _page(request, deployment, "configuration", "configuration.html", context)
+
+
+def events(request: HttpRequest, pk: str) -> HttpResponse:
+    """Events: the timeline, and the log's last lines."""
+    deployment = _deployment(request, pk)
+    rows = deployment.events.select_related("by")[:EVENTS_SHOWN]
+    context = {"events": rows, "lines": operations.log_tail(deployment, LOG_LINES)}
+    return _page(request, deployment, "events", "events.html", context)
+
+
+def log(request: HttpRequest, pk: str) -> HttpResponse:
+    """The log's last lines as text, for the page that follows them."""
+    deployment = _deployment(request, pk)
+    text = "\n".join(operations.log_tail(deployment, LOG_LINES))
+    return HttpResponse(text, content_type="text/plain; charset=utf-8", headers={"Cache-Control": "no-store"})
+
+
+@require_POST
+def do(request: HttpRequest, pk: str, verb: str) -> HttpResponse:
+    """Deploy, re-trigger, undeploy or delete."""
+    deployment = _deployment(request, pk)
+    if verb not in VERBS:
+        return HttpResponse(status=404)
+    permission, operation, done = VERBS[verb]
+    console.require(request, permission)
+    name = deployment.name
+    worked = console.attempt(request, lambda: operation(deployment, by=console.person(request)), done.format(name))
+    listed = reverse("admin:deployments_deployment_changelist")
+    if verb == "delete" and worked:
+        return redirect(listed)
+    return console.back(request, reverse("admin:deployments_deployment_detail", args=[pk]))
+
+
+@require_POST
+def redeploy(request: HttpRequest, pk: str) -> HttpResponse:
+    """Make the next version and bring it up beside the running one."""
+    deployment = _deployment(request, pk)
+    console.require(request, DEPLOY)
+    form = _redeploy_form(deployment, request.POST)
+    page = redirect("admin:deployments_deployment_detail", pk)
+    if form is None or not form.is_valid():
+        wrong = (
+            "; ".join(
+                f"{form.fields[name].label}: {' '.join(map(str, errors))}" for name, errors in form.errors.items()
+            )
+            if form
+            else ""
+        )
+        messages.error(request, f"The next version wasn't made. {wrong}".strip())
+        return page
+    console.attempt(
+        request,
+        lambda: operations.redeploy(
+            deployment, by=console.person(request), options=form.options(deployment.runtime),
+            replicas=form.cleaned_data["replicas"], ready_seconds=form.cleaned_data["ready_seconds"],
+        ),
+        "The next version is being brought up; the running one serves until it is ready.",
+    )  # fmt: skip
+    return page
+
+
+@require_http_methods(["GET", "POST"])
+@never_cache
+def curl(request: HttpRequest, pk: str) -> JsonResponse:
+    """A cURL: with a placeholder for the key, or (POST) with a fresh key that is shown this once."""
+    deployment = _deployment(request, pk)
+    if request.method == "GET":
+        return JsonResponse({"curl": _curl(deployment, "$MODELYARD_API_KEY", request)})
+    if not console.may(request, "apikeys.add_apikey"):
+        return JsonResponse({"error": "You may not create keys: copy it with $MODELYARD_API_KEY."}, status=403)
+    expires_at = timezone.now() + timedelta(days=KEY_DAYS)
+    try:
+        _, key = apikeys.create(
+            deployment=deployment, name=f"cURL of {request.user}", by=console.person(request), expires_at=expires_at
+        )
+        line = operations.curl(deployment, key, base_url(request))
+    except Problem as problem:
+        return JsonResponse({"error": str(problem)}, status=problem.status)
+    return JsonResponse({"curl": line, "days": KEY_DAYS})
+
+
+def add(request: HttpRequest) -> HttpResponse:
+    """Deploy a model."""
+    console.require(request, "deployments.add_deployment")
+    model = Model.objects.filter(pk=request.GET.get("model", "")).first()
+    form = DeployForm(request.POST or None, initial={"model": model, "name": _free_name(model)})
+    may_deploy = console.may(request, DEPLOY)
+    if request.method == "POST" and form.is_valid():
+        made = _create(request, form)
+        if made is not None:
+            if "deploy" in request.POST and may_deploy:
+                console.attempt(
+                    request,
+                    lambda: operations.deploy(made, by=console.person(request)),
+                    f"{made.name} is being deployed.",
+                )
+            else:
+                messages.success(request, f"{made.name} is Ready to Deploy.")
+            return redirect("admin:deployments_deployment_detail", made.pk)
+    context = {
+        **admin.site.each_context(request),
+        "title": "Deploy a model",
+        "opts": Deployment._meta,
+        "form": form,
+        "may_deploy": may_deploy,
+        "broken": [entry for entry in runtimes.registry().values() if entry.runtime is None],
+        "no_model": not form.fields["model"].queryset.exists(),  # type: ignore[attr-defined]
+    }
+    return TemplateResponse(request, "deployments/admin/add.html", context)
+
+
+def _create(request: HttpRequest, form: DeployForm) -> Deployment | None:
+    values = form.cleaned_data
+    try:
+        runtime = values["runtime"] or runtimes.choose(values["model"])
+        return operations.create(
+            model=values["model"], name=values["name"], by=console.person(request), runtime=runtime,
+            options=form.options(runtime) if values["runtime"] else {}, description=values["description"],
+            tags=values["tags"], replicas=values["replicas"], ready_seconds=values["ready_seconds"],
+        )  # fmt: skip
+    except Problem as problem:
+        field = {"name_taken": "name", "invalid_name": "name", "invalid_tags": "tags", "model_not_ready": "model"}
+        form.add_error(field.get(problem.code), str(problem))
+        return None
+
+
+def _free_name(model: Model | None) -> str:
+    """A name for a deployment of this model that nobody has yet."""
+    if model is None:
+        return ""
+    taken = set(Deployment.objects.filter(name__startswith=model.name[:90]).values_list("name", flat=True))
+    name = model.name[:90].replace("/", "-")
+    candidates = [name, *(f"{name}-{number}" for number in range(2, 1000))]
+    return next((candidate for candidate in candidates if candidate not in taken), "")
+
+
+def _deployment(request: HttpRequest, pk: str) -> Deployment:
+    console.require(request, VIEW)
+    rows = Deployment.objects.select_related("model", "added_by", "target_version", "live_version")
+    found: Deployment = get_object_or_404(rows, pk=pk)
+    return found
+
+
+def _keys_of(deployment: Deployment) -> Any:
+    return deployment.api_keys.select_related("created_by")[:500]
+
+
+def _make_key(request: HttpRequest, deployment: Deployment) -> str | None:
+    days = request.POST.get("days", "")
+    expires_at = timezone.now() + timedelta(days=int(days)) if days.isdecimal() and 0 < int(days) < 10_000 else None
+    made: list[str] = []
+
+    def make() -> None:
+        _, text = apikeys.create(deployment=deployment, name=request.POST.get("name", ""), by=console.person(request),
+                                 expires_at=expires_at)  # fmt: skip
+        made.append(text)
+
+    console.attempt(request, make, "")
+    return made[0] if made else None
+
+
+def _redeploy_form(deployment: Deployment, data: Any = None) -> RedeployForm | None:
+    entry = runtimes.registry().get(deployment.runtime)
+    version = deployment.target_version
+    if version is None or entry is None or entry.runtime is None:
+        return None
+    initial = {"replicas": version.replicas_wanted, "ready_seconds": version.ready_seconds}
+    return RedeployForm(data, runtime=deployment.runtime, values=version.options, initial=initial)
+
+
+def _routes(deployment: Deployment) -> list[Any]:
+    return list(operations.routes(deployment))
+
+
+def _curl(deployment: Deployment, key: str, request: HttpRequest) -> str:
+    try:
+        return operations.curl(deployment, key, base_url(request))
+    except Problem as problem:
+        return f"# {problem}"
+
+
+def _page(
+    request: HttpRequest, deployment: Deployment, tab: str, template: str, context: dict[str, Any]
+) -> TemplateResponse:
+    from apps.deployments.admin import live_state, status_of
+
+    may = console.person(request).has_perm
+    status = deployment.status
+    everything = {
+        **admin.site.each_context(request),
+        "title": deployment.name,
+        "opts": Deployment._meta,
+        "deployment": deployment,
+        "status": status_of(deployment),
+        "moving": live_state(deployment, request)["moving"],
+        "live_url": reverse("admin:deployments_deployment_live"),
+        "tabs": [(reverse(f"admin:deployments_deployment_{n}", args=[deployment.pk]), t, n == tab) for n, t in TABS],
+        "offer": {
+            "deploy": status == Status.READY_TO_DEPLOY and may(DEPLOY),
+            "retrigger": status in RETRIGGERABLE and may(DEPLOY),
+            "undeploy": (status in WORKING or status == Status.DEPLOYED) and may("deployments.undeploy_deployment"),
+        },
+        **context,
+    }
+    return TemplateResponse(request, f"deployments/admin/{template}", everything)

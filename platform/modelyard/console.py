@@ -1,0 +1,81 @@
+"""What every page of Modelyard's admin shares."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import unfold.admin
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.html import format_html
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.safestring import SafeString
+
+from modelyard.problems import Problem
+
+TONES = {"good": "my-good", "busy": "my-busy", "bad": "my-bad", "calm": "my-calm", "warn": "my-warn"}
+
+
+class ModelAdmin(unfold.admin.ModelAdmin):
+    """unfold's ModelAdmin without the request that it keeps on the shared instance: the site is served by threads."""
+
+    compressed_fields = True
+    list_filter_sheet = False
+
+    @property
+    def request(self) -> HttpRequest:
+        """Never there: unfold asks first whether it is."""
+        raise AttributeError("request")
+
+    @request.setter
+    def request(self, _value: HttpRequest) -> None:
+        """Not kept."""
+
+
+def badge(text: str, tone: str) -> SafeString:
+    """A status as a coloured word; `tone` is good, busy, bad, warn or calm."""
+    return format_html('<span class="my-badge {}">{}</span>', TONES[tone], text)
+
+
+def tags(names: Iterable[str]) -> SafeString:
+    """Tags as small pills."""
+    pills = SafeString("").join(format_html('<span class="my-tag">{}</span>', name) for name in names)
+    return SafeString(pills) or SafeString("—")
+
+
+def person(request: HttpRequest) -> User:
+    """Who is logged in; 403 for nobody."""
+    if not isinstance(request.user, User):
+        raise PermissionDenied
+    return request.user
+
+
+def may(request: HttpRequest, permission: str) -> bool:
+    """Has this person the permission?"""
+    return person(request).has_perm(permission)
+
+
+def require(request: HttpRequest, permission: str) -> None:
+    """403 for people without the permission."""
+    if not may(request, permission):
+        raise PermissionDenied
+
+
+def attempt(request: HttpRequest, verb: Callable[[], Any], done: str) -> bool:
+    """Do something a person asked for, and tell them how it went. True if it was done."""
+    try:
+        verb()
+    except Problem as problem:
+        messages.error(request, f"{problem.message} {problem.next_step}".strip())
+        return False
+    if done:
+        messages.success(request, done)
+    return True
+
+
+def back(request: HttpRequest, default: str) -> HttpResponse:
+    """To where the person came from on this site, else to `default`."""
+    wanted = request.POST.get("next") or request.headers.get("Referer", "")
+    safe = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure())
+    return HttpResponseRedirect(wanted if safe else default)
