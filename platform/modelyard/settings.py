@@ -1,6 +1,7 @@
 """Django settings. Everything an operator sets comes from MODELYARD_* (see docs/reference/settings.md)."""
 
 from pathlib import Path
+from urllib.parse import quote
 
 import dj_database_url
 from celery.schedules import schedule
@@ -75,7 +76,7 @@ TEMPLATES = [
 
 # --- Database ---------------------------------------------------------------------------------------------------------
 
-DATABASE_URL = environment.text("DATABASE_URL") or f"sqlite:///{DATA_DIR / 'modelyard.sqlite3'}"
+DATABASE_URL = environment.text("DATABASE_URL") or f"sqlite:///{quote(str(DATA_DIR / 'modelyard.sqlite3'))}"
 DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_health_checks=True)}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
@@ -92,7 +93,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 
 RUN_DIR = environment.directory("run")
 VALKEY_SOCKET = RUN_DIR / "valkey.sock"
-REDIS_URL = environment.text("REDIS_URL") or f"unix://{VALKEY_SOCKET}?db=0"
+REDIS_URL = environment.text("REDIS_URL") or f"unix://{quote(str(VALKEY_SOCKET))}?db=0"
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
 
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://").replace("?db=", "?virtual_host=")

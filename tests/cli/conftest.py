@@ -96,10 +96,10 @@ def processes_of(data: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            words = " ".join(process.cmdline())
-            if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
-                if str(data) in words or process.environ().get("MODELYARD_DATA_DIR") == str(data):
-                    found.append(process)
+            if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            if str(data) in " ".join(process.cmdline()) or process.environ().get("MODELYARD_DATA_DIR") == str(data):
+                found.append(process)
     return found
 
 
