@@ -54,11 +54,7 @@ class DeploymentAdmin(console.ModelAdmin):
     list_per_page = 50
     actions = None
     list_before_template = "deployments/admin/list_before.html"
-    list_after_template = "deployments/admin/dialogs.html"
-
-    class Media:
-        css: ClassVar = {"all": ["modelyard/admin.css"]}
-        js: ClassVar = ["deployments/list.js"]
+    list_after_template = "modelyard/dialogs.html"
 
     @admin.display(description="Deployment Name", ordering="name")
     def title(self, deployment: Deployment) -> SafeString:

@@ -24,11 +24,11 @@ from apps.deployments.serializers import (
     RuntimeSerializer,
     VersionRequestSerializer,
     VersionSerializer,
-    base_url,
 )
 from modelyard.api.errors import ProblemSerializer
 from modelyard.api.permissions import caller
 from modelyard.problems import Problem
+from modelyard.serving import base_url
 
 PROBLEM = OpenApiResponse(ProblemSerializer, description="A problem body: what happened and what to do next.")
 REFUSED = {400: PROBLEM, 403: PROBLEM, 404: PROBLEM, 409: PROBLEM}

@@ -18,11 +18,11 @@ from apps.apikeys.models import ApiKey, State, state_of
 from apps.deployments import operations, runtimes
 from apps.deployments.forms import ConfigurationForm, DeployForm, RedeployForm
 from apps.deployments.models import Deployment
-from apps.deployments.serializers import base_url
 from apps.deployments.statuses import IDLE, RETRIGGERABLE, WORKING, ReplicaState, Status
 from apps.models.models import Model
 from modelyard import console
 from modelyard.problems import Problem
+from modelyard.serving import base_url
 
 VIEW = "deployments.view_deployment"
 DEPLOY = "deployments.deploy_deployment"

@@ -2,17 +2,12 @@
 
 from typing import Any
 
-from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.deployments.models import Deployment, Event, Replica, Version
 from apps.models.models import Model
-
-
-def base_url(request: Any) -> str:
-    """The address people reach this Modelyard at."""
-    return settings.PUBLIC_URL or request.build_absolute_uri("/").rstrip("/")
+from modelyard.serving import base_url
 
 
 class VersionSerializer(serializers.ModelSerializer[Version]):

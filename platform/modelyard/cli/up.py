@@ -68,6 +68,7 @@ class Group:
         self.renew = threading.Event()
         self.serving = False
         self.login = ""
+        self.untold = False  # a password that was made just now and that nobody has seen yet
         self.listener: socket.socket | None = None
         self.in_terminal = _has_terminal()
 
@@ -106,10 +107,10 @@ class Group:
         self._start_valkey()
         self._migrate()
         person, password = setup.first_person()
-        self.login = f"{person} / {password}" if password else person
+        self.login, self.untold = (f"{person} / {password}", True) if password else (person, False)
         self._start_services()
         if not self.stopping.is_set():
-            self._announce(began, fresh=password is not None)
+            self._announce(began)
 
     def _prefetch(self) -> None:
         """Fetch the demo model while the rest starts; the demo says it if that failed."""
@@ -145,28 +146,28 @@ class Group:
         until(lambda: settled() or all(child.ready.is_set() for child in children), START_SECONDS)
         if self.stopping.is_set():
             return
-        for child in children:
-            if child.ended() is not None and not child.ready.is_set():
+        waiting = [child for child in children if not child.ready.is_set()]
+        for child in waiting:
+            if child.ended() is not None:
                 child.wait_for_log()
                 raise Stop(f"{child.name} ended at its start: {child.last_words()} Its log: {child.log.path}")
-            if not child.ready.is_set():
-                raise Stop(f"{child.name} isn't ready after {START_SECONDS} s. Its log: {child.log.path}")
+        for child in waiting:
+            raise Stop(f"{child.name} isn't ready after {START_SECONDS} s. Its log: {child.log.path}")
 
-    def _announce(self, began: float, *, fresh: bool) -> None:
+    def _announce(self, began: float) -> None:
         output.step(f"Modelyard is ready at {self.address}/admin/", began)
         output.note(f"Logs in {self.logs}. Ctrl-C ends everything, engines included.")
-        if not fresh:
+        if not self.untold:
             forgotten = setup.command_line(f"changepassword {self.login}")
             output.note(f"Forgotten the password of {self.login}? {forgotten}")
         if self.demo:
             self._start_demo()
-        else:
+        elif self.untold:
             self._tell_login()
 
     def _tell_login(self) -> None:
-        if self.login:
-            output.note(f"Login: {self.login}")
-            self.login = ""
+        output.note(f"Login: {self.login} (shown this once)")
+        self.untold = False
 
     def _start_demo(self) -> None:
         env = {**os.environ, "MODELYARD_DEMO_LOGIN": self.login, "MODELYARD_SUPERVISOR": str(os.getpid())}
@@ -238,9 +239,9 @@ class Group:
         if code is None:
             return
         self.demo_process = None
-        if code:
+        if code and self.untold:
             self._tell_login()
-        self.login = ""
+        self.untold = False
 
     def _look_after(self, child: Child) -> None:
         code = child.ended()
@@ -308,8 +309,10 @@ class Group:
     def _end(self) -> None:
         """Who starts things first, then engines, then Valkey, which everybody talks to until then."""
         self.stopping.set()
-        if self.serving:
+        self._watch_demo()
+        if self.untold:
             self._tell_login()
+        if self.serving:
             output.note("Ending web, workers and engines; again Ctrl-C: at once.")
         if self.demo_process:
             self.demo_process.kill()

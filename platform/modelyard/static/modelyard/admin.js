@@ -1,4 +1,4 @@
-// Pages of deployments: live status, confirmations, copying, one click at a time.
+// Every page of the admin: live status, confirmations, copying, one click at a time.
 "use strict";
 (() => {
   const token = () => (document.querySelector("[name=csrfmiddlewaretoken]") || {}).value || "";

@@ -1,0 +1,160 @@
+"""The admin's own pages: home, runtimes, user tokens, users and groups."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.sites import AdminSite
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, User
+from django.db.models import Count
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.utils.decorators import method_decorator
+from django.views import View
+from django.views.decorators.cache import never_cache
+from knox.models import AuthToken
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from apps.deployments import runtimes
+from apps.deployments.admin import status_of
+from apps.deployments.models import Deployment, Event
+from apps.deployments.statuses import WORKING, Status
+from apps.models.models import Model
+from modelyard import console, health
+from modelyard.serving import base_url
+
+RECENT = 12  # events on the home page
+SHOWN = 8  # deployments of one kind on the home page
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+if admin.site.is_registered(AuthToken):
+    admin.site.unregister(AuthToken)
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin, console.ModelAdmin):
+    """People. What they may do comes from their groups."""
+
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+    list_display = ["username", "email", "is_active", "is_staff", "is_superuser", "last_login"]
+    list_filter = ["is_active", "is_superuser", "groups"]
+
+
+@admin.register(Group)
+class GroupAdmin(DjangoGroupAdmin, console.ModelAdmin):
+    """Roles: groups of permissions."""
+
+
+def may_see_models(request: HttpRequest) -> bool:
+    """For the sidebar."""
+    return console.may(request, "models.view_model")
+
+
+def may_see_deployments(request: HttpRequest) -> bool:
+    """For the sidebar."""
+    return console.may(request, "deployments.view_deployment")
+
+
+def may_see_keys(request: HttpRequest) -> bool:
+    """For the sidebar."""
+    return console.may(request, "apikeys.view_apikey")
+
+
+def may_see_users(request: HttpRequest) -> bool:
+    """For the sidebar."""
+    return console.may(request, "auth.view_user")
+
+
+def may_see_groups(request: HttpRequest) -> bool:
+    """For the sidebar."""
+    return console.may(request, "auth.view_group")
+
+
+def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """What the home page shows: what is deployed, deploying, failing, and what happened last."""
+    if not may_see_deployments(request):
+        return context
+    counted = dict(Deployment.objects.order_by().values_list("status").annotate(count=Count("pk")))
+    tiles = [(Status(status).label, counted.get(status, 0), status) for status in Status.values]
+    rows = Deployment.objects.select_related("model")
+    context |= {
+        "tiles": tiles,
+        "failing": [(row, status_of(row)) for row in rows.filter(status=Status.FAILED).order_by("-status_at")[:SHOWN]],
+        "working": [(row, status_of(row)) for row in rows.filter(status__in=WORKING).order_by("-status_at")[:SHOWN]],
+        "recent": Event.objects.select_related("deployment", "by")[:RECENT],
+        "no_models": not Model.objects.exists(),
+        "no_deployments": not counted,
+        "may_import": console.may(request, "models.import_model"),
+        "may_add": console.may(request, "deployments.add_deployment"),
+        "worker_problem": health.workers(),
+    }
+    return context
+
+
+class SitePage(View):
+    """A page of the admin that belongs to no model; for people who are logged in."""
+
+    admin_site: AdminSite = None  # type: ignore[assignment]
+    title = ""
+    template = ""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Only for those who may enter the admin."""
+        if not self.admin_site.has_permission(request):
+            return redirect("admin:login")
+        return super().dispatch(request, *args, **kwargs)
+
+    def page(self, request: HttpRequest, **context: Any) -> HttpResponse:
+        """The page with its context."""
+        everything = {**self.admin_site.each_context(request), "title": self.title, **context}
+        return TemplateResponse(request, self.template, everything)
+
+
+class RuntimesPage(SitePage):
+    """The installed runtimes, broken ones with their problem."""
+
+    title = "Runtimes"
+    template = "modelyard/runtimes.html"
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """The table."""
+        console.require(request, "deployments.view_deployment")
+        return self.page(request, entries=[_described(entry) for entry in runtimes.registry().values()])
+
+
+def _described(entry: runtimes.Entry) -> tuple[runtimes.Entry, list[tuple[str, Any]]]:
+    options = entry.runtime.options.model_json_schema().get("properties", {}) if entry.runtime else {}
+    return entry, list(options.items())
+
+
+@method_decorator(never_cache, name="dispatch")
+class TokensPage(SitePage):
+    """A person's own API tokens: list, make (shown once), revoke."""
+
+    title = "My API tokens"
+    template = "modelyard/tokens.html"
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """The list; a fresh token is shown once, and not again after a reload."""
+        rows = AuthToken.objects.filter(user=console.person(request)).order_by("-created")
+        fresh = request.session.pop("fresh_token", None)
+        return self.page(request, tokens=rows, fresh=fresh, base=base_url(request))
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        """Make one, or revoke one."""
+        person = console.person(request)
+        revoked = request.POST.get("revoke")
+        if revoked:
+            AuthToken.objects.filter(user=person, digest=revoked).delete()
+            console.attempt(request, lambda: None, "The token opens nothing any more.")
+        else:
+            days = request.POST.get("days", "")
+            expiry = timedelta(days=int(days)) if days.isdecimal() and 0 < int(days) < 10_000 else None
+            _, request.session["fresh_token"] = AuthToken.objects.create(user=person, expiry=expiry)
+        return redirect("admin:tokens")
