@@ -143,18 +143,19 @@ def migrate() -> None:
 
 
 def first_person() -> tuple[str, str | None]:
-    """The superuser's name, and the password if one was made just now."""
+    """The superuser's name, and the password if one was made up just now."""
     from django.contrib.auth.models import User
 
     with using_database():
         found = User.objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
         if found:
             return found.username, None
-        password = environment.text("ADMIN_PASSWORD") or secrets.token_urlsafe(12)
+        given = environment.text("ADMIN_PASSWORD")
+        password = given or secrets.token_urlsafe(12)
         # An administrator whose rights were taken away keeps the name.
         name = ADMIN if not User.objects.filter(username=ADMIN).exists() else f"{ADMIN}-{secrets.token_hex(2)}"
         User.objects.create_superuser(name, password=password)
-        return name, password
+        return name, None if given else password
 
 
 @contextlib.contextmanager
