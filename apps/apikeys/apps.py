@@ -7,4 +7,4 @@ class ApiKeysConfig(AppConfig):
     """Keys of deployments."""
 
     name = "apps.apikeys"
-    verbose_name = "API keys"
+    verbose_name = "Access"

@@ -134,8 +134,8 @@ class DeploymentAdmin(console.ModelAdmin):
         return JsonResponse({"rows": {row.pk: live_state(row, request) for row in rows}})
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Through the page of our own."""
-        return console.may(request, "deployments.add_deployment")
+        """Never through Django's form: the page that deploys a model asks for the permission itself."""
+        return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Never through Django's form: its pages call the operations."""

@@ -7,4 +7,4 @@ class DeploymentsConfig(AppConfig):
     """Deployments, their versions, replicas and events."""
 
     name = "apps.deployments"
-    verbose_name = "Deployments"
+    verbose_name = "Serving"

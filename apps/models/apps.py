@@ -7,4 +7,4 @@ class ModelsConfig(AppConfig):
     """Models, their files and the reports of their imports."""
 
     name = "apps.models"
-    verbose_name = "Models"
+    verbose_name = "Library"

@@ -29,6 +29,7 @@ from modelyard.serving import base_url
 RECENT = 12  # events on the home page
 SHOWN = 8  # deployments of one kind on the home page
 
+admin.site.index_title = "Home"
 admin.site.unregister(User)
 admin.site.unregister(Group)
 if admin.site.is_registered(AuthToken):
@@ -36,7 +37,7 @@ if admin.site.is_registered(AuthToken):
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, console.ModelAdmin):
+class UserAdmin(DjangoUserAdmin, console.ModelAdmin):  # type: ignore[type-arg]
     """People. What they may do comes from their groups."""
 
     form = UserChangeForm
