@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 
 import click
 
+from modelyard.cli import output
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -22,9 +24,9 @@ class Finding:
 
 def run(*, as_json: bool) -> int:
     """Print every finding; 1 if something fails."""
-    import django
+    from modelyard.cli import setup
 
-    django.setup()
+    setup.prepare_django()
     findings = list(examine())
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
@@ -36,7 +38,7 @@ def run(*, as_json: bool) -> int:
 
 def examine() -> Iterator[Finding]:
     """Every finding, in the order people would look."""
-    for part in (_python, _checks, _secret, _database, _redis, _workers, _runtimes, _engines):
+    for part in (_python, _checks, _disk, _secret, _address, _database, _redis, _workers, _runtimes, _engines):
         yield from part()
 
 
@@ -56,6 +58,40 @@ def _checks() -> Iterator[Finding]:
         yield Finding(level, str(message.id), str(message.msg), str(message.hint or ""))
     if not messages:
         yield Finding("ok", "settings", f"no misconfiguration; data in {settings.DATA_DIR}")
+
+
+def _disk() -> Iterator[Finding]:
+    """How much is free; too little is one of the checks."""
+    import shutil
+
+    from django.conf import settings
+
+    free = shutil.disk_usage(settings.DATA_DIR).free
+    yield Finding("ok", "disk", f"{free / 2**30:.1f} GiB free")
+
+
+def _address() -> Iterator[Finding]:
+    """Either Modelyard answers on the web port, or the port is free for it."""
+    import httpx
+
+    from modelyard import environment
+    from modelyard.cli import setup
+
+    host, port = environment.text("HOST", "127.0.0.1"), environment.number("PORT", 8000)
+    local = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 (compared, not bound)
+    try:
+        answer = httpx.get(f"http://{f'[{local}]' if ':' in local else local}:{port}/healthz", timeout=5)
+        if answer.text == "ok\n":
+            yield Finding("ok", "web", f"answers on port {port}")
+            return
+    except (httpx.HTTPError, httpx.InvalidURL):
+        pass  # said by the attempt to listen
+    try:
+        setup.listen(host, port).close()
+    except output.Stop as stop:
+        yield Finding("fail", "web", "doesn't answer, and can't be started", str(stop))
+    else:
+        yield Finding("warn", "web", f"doesn't answer on port {port}, which is free", "Run `modelyard up`.")
 
 
 def _secret() -> Iterator[Finding]:
@@ -80,8 +116,14 @@ def _database() -> Iterator[Finding]:
         return
     if left:
         yield Finding("fail", "database", f"{len(left)} migrations aren't applied", "Run: modelyard migrate")
-    else:
-        yield Finding("ok", "database", f"{connection.vendor}, up to date")
+        return
+    yield Finding("ok", "database", f"{connection.vendor}, up to date")
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            mode = cursor.execute("PRAGMA journal_mode").fetchone()[0]
+        if mode != "wal":
+            mend = "Move the data directory to a local disk: SQLite needs shared memory for its write-ahead log."
+            yield Finding("fail", "database", f"the journal mode is {mode}, not WAL", mend)
 
 
 def _redis() -> Iterator[Finding]:
@@ -92,13 +134,20 @@ def _redis() -> Iterator[Finding]:
 
     try:
         with changes.connection() as client:
-            version = client.info("server").get("redis_version", "?")
+            info = client.info()
     except redis.RedisError as error:
         mend = "Run `modelyard up`, or check MODELYARD_REDIS_URL."
         yield Finding("fail", "redis", f"doesn't answer ({error})", mend)
         return
+    name = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info.get('redis_version', '?')}"
     kind = "the one of modelyard up" if settings.REDIS_URL.startswith("unix://") else "external"
-    yield Finding("ok", "redis", f"answers, compatible with {version}, {kind}")
+    yield Finding("ok", "redis", f"{name} answers, {kind}")
+    if int(info.get("maxmemory") or 0) and info.get("maxmemory_policy") != "noeviction":
+        mend = "Set maxmemory-policy noeviction: tasks and revocations are among what it throws away."
+        yield Finding("warn", "redis", f"evicts keys when full ({info.get('maxmemory_policy')})", mend)
+    if not int(info.get("aof_enabled") or 0):
+        mend = "Set appendonly yes. Without it tasks are lost in a restart; beat asks for them again."
+        yield Finding("warn", "redis", "keeps nothing over a restart", mend)
 
 
 def _workers() -> Iterator[Finding]:
