@@ -1,200 +1,275 @@
-"""The admin of models: the list, the import page and each model's page."""
+"""Models in the admin: the list, one model's page, and the page that imports one."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
+from django.contrib.admin.actions import delete_selected
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect
+from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
-from django.utils.safestring import SafeString, mark_safe
-from django.views.decorators.http import require_POST
+from django.utils.safestring import SafeString
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from apps.models import operations, storage
+from apps.models import operations
 from apps.models.models import WORKING, Level, Model, Status
+from apps.models.rules import RULES
+from apps.models.serializers import MAX_DESCRIPTION
 from modelyard import console
+from modelyard.problems import Problem
+from modelyard.serving import base_url
 
-TONES = {Status.READY: "good", Status.IMPORTING: "busy", Status.VALIDATING: "busy", Status.IMPORT_FAILED: "bad"}
-LEVELS = {Level.PASS: "good", Level.WARN: "warn", Level.BLOCK: "bad"}
-IMPORT = "models.import_model"
+STATUS_TONES = {
+    Status.IMPORTING: "busy", Status.VALIDATING: "busy", Status.READY: "good", Status.IMPORT_FAILED: "bad",
+}  # fmt: skip
+LEVEL_TONES = {Level.PASS: "good", Level.WARN: "warn", Level.BLOCK: "bad"}
+LIVE_LIMIT = 200  # rows that one poll may ask for
+FILES_SHOWN = 500
+
+
+class EditForm(forms.Form):
+    """What of a model may be changed."""
+
+    description = forms.CharField(
+        required=False, max_length=MAX_DESCRIPTION, widget=UnfoldAdminTextareaWidget(attrs={"rows": 3})
+    )
+    tags = forms.CharField(required=False, help_text="With commas between them.", widget=UnfoldAdminTextInputWidget())
 
 
 @admin.register(Model)
 class ModelAdmin(console.ModelAdmin):
-    """Models: selecting one opens its deployments; its own page has the facts and the report."""
+    """Models: a list that leads to their deployments, and pages of their own for everything else."""
 
-    list_display: ClassVar = ["title", "active", "failed", "waiting", "source", "state", "file_size", "details"]
+    list_display: ClassVar = ["model_name", "active", "failed", "waiting", "source", "state", "size_on_disk", "details"]
     list_display_links = None
-    list_filter: ClassVar = ["source", "status", "format", "task"]
+    list_filter: ClassVar = ["source", "status", "format", ("task", admin.AllValuesFieldListFilter)]
     search_fields: ClassVar = ["name", "id", "description", "architecture"]
-    actions = None
+    search_help_text = "Name, ID, description or architecture"
     list_per_page = 50
+    change_list_template = "models/admin/list.html"
     list_before_template = "models/admin/list_before.html"
 
-    class Media:
-        js: ClassVar = ["models/models.js"]
-
     def get_queryset(self, request: HttpRequest) -> QuerySet[Model]:
-        """With the counts, in the same query."""
+        """With the counts of their deployments."""
         return Model.objects.with_deployment_counts()
 
     @admin.display(description="Model Name", ordering="name")
-    def title(self, model: Model) -> SafeString:
+    def model_name(self, model: Model) -> SafeString:
         """The name, which leads to the model's deployments."""
-        address = reverse("admin:deployments_deployment_changelist")
-        return format_html('<a class="my-link" href="{}?model__id__exact={}">{}</a>', address, model.pk, model.name)
+        return format_html('<a class="my-link" href="{}">{}</a>', deployments_of(model), model.name)
 
     @admin.display(description="Active Deployments", ordering="active_deployments")
     def active(self, model: Any) -> int:
-        """How many are Deployed."""
+        """How many answer now."""
         return int(model.active_deployments)
 
     @admin.display(description="Deployment Failed", ordering="failed_deployments")
-    def failed(self, model: Any) -> int:
-        """How many have Failed."""
-        return int(model.failed_deployments)
+    def failed(self, model: Any) -> int | SafeString:
+        """How many have failed; red if any."""
+        return console.badge(str(model.failed_deployments), "bad") if model.failed_deployments else 0
 
     @admin.display(description="Ready to Deploy", ordering="waiting_deployments")
     def waiting(self, model: Any) -> int:
-        """How many are Ready to Deploy."""
+        """How many wait to be deployed."""
         return int(model.waiting_deployments)
 
-    @admin.display(description="Import", ordering="status")
+    @admin.display(description="Import status", ordering="status")
     def state(self, model: Model) -> SafeString:
-        """Where the import stands; the page keeps it up to date."""
-        return format_html('<span data-live-model="{}" aria-live="polite">{}</span>', model.pk, status_of(model))
+        """The import's status, kept up to date by the page."""
+        return format_html('<span data-live-status="{}" aria-live="polite">{}</span>', model.pk, status_of(model))
 
     @admin.display(description="Size", ordering="size")
-    def file_size(self, model: Model) -> str:
-        """In units people read."""
-        from django.template.defaultfilters import filesizeformat
-
+    def size_on_disk(self, model: Model) -> str:
+        """The size of its files."""
         return filesizeformat(model.size) if model.size else "—"
 
     @admin.display(description="")
     def details(self, model: Model) -> SafeString:
-        """The model's own page."""
+        """To the model's own page."""
         address = reverse("admin:models_model_change", args=[model.pk])
-        return format_html('<a class="my-button" href="{}">Details</a>', address)
+        label = f"Details of {model.name}"
+        return format_html('<a class="my-button" href="{}" aria-label="{}">Details</a>', address, label)
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        """Deleting goes through the operation, also for many at once."""
+        actions = super().get_actions(request)
+        if "delete_selected" in actions:
+            actions["delete_selected"] = (delete_chosen, *actions["delete_selected"][1:])
+        return actions
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list, with what its head needs."""
+        """The list, or what to do when there is nothing to list."""
         extra = {
             **(extra_context or {}),
             "title": "Models",
-            "may_import": console.may(request, IMPORT),
+            "may_import": console.may(request, "models.import_model"),
             "live_url": reverse("admin:models_model_live"),
         }
         response: HttpResponse = super().changelist_view(request, extra)
+        context = getattr(response, "context_data", None)
+        if context and "cl" in context:
+            context["nothing_yet"] = not context["cl"].result_count and not Model.objects.exists()
         return response
 
     def get_urls(self) -> Sequence[URLPattern]:
         """The pages of our own, before Django's."""
         wrap = self.admin_site.admin_view
-        own = [
-            path("live/", wrap(live), name="models_model_live"),
-            path("import/", wrap(import_page), name="models_model_import"),
-            path("<slug:pk>/change/", wrap(detail), name="models_model_change"),
-            path("<slug:pk>/do/<slug:verb>/", wrap(do), name="models_model_do"),
+        return [
+            path("import/", wrap(self.import_view), name="models_model_import"),
+            path("live/", wrap(self.live), name="models_model_live"),
+            path("<slug:pk>/retry/", wrap(self.retry), name="models_model_retry"),
+            *super().get_urls(),
         ]
-        return [*own, *super().get_urls()]
+
+    def import_view(self, request: HttpRequest) -> HttpResponse:
+        """The page that uploads an archive to the API and watches its import."""
+        console.require(request, "models.import_model")
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Import a model",
+            "opts": Model._meta,
+            "max_bytes": settings.MAX_UPLOAD_BYTES,
+            "max_name": operations.MAX_NAME,
+            "max_description": MAX_DESCRIPTION,
+            "base": base_url(request),
+            "may_deploy": console.may(request, "deployments.add_deployment"),
+        }
+        return TemplateResponse(request, "models/admin/import.html", context)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """One model: facts, import, report, files; description and tags may be edited."""
+        model = self._model(request, object_id)
+        form = EditForm(request.POST if request.method == "POST" else None, initial={
+            "description": model.description, "tags": ", ".join(model.tags)})  # fmt: skip
+        if request.method == "POST":
+            console.require(request, "models.change_model")
+            if form.is_valid() and _edit(model, form):
+                messages.success(request, "Saved.")
+                return redirect("admin:models_model_change", model.pk)
+        return TemplateResponse(request, "models/admin/detail.html", self._context(request, model, form))
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Delete a model; asked for by a button of its page."""
+        model = self._model(request, object_id)
+        console.require(request, "models.delete_model")
+        deleted = request.method == "POST" and console.attempt(
+            request, lambda: operations.delete(model, by=console.person(request)), f"{model.name} was deleted."
+        )
+        return (
+            redirect("admin:models_model_changelist") if deleted else redirect("admin:models_model_change", object_id)
+        )
+
+    def retry(self, request: HttpRequest, pk: str) -> HttpResponse:
+        """Import once more."""
+        model = self._model(request, pk)
+        console.require(request, "models.import_model")
+        if request.method == "POST":
+            by = console.person(request)
+            console.attempt(request, lambda: operations.retry(model, by=by), f"{model.name} is being imported again.")
+        return redirect("admin:models_model_change", pk)
+
+    def live(self, request: HttpRequest) -> JsonResponse:
+        """The import status of the rows that a page shows."""
+        console.require(request, "models.view_model")
+        rows = Model.objects.filter(pk__in=request.GET.get("ids", "").split(",")[:LIVE_LIMIT])
+        return JsonResponse({
+            "rows": {
+                row.pk: {"status": status_of(row), "moving": operations.importing(row), "word": row.status}
+                for row in rows
+            }
+        })  # fmt: skip
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Through the import page."""
+        """Never through Django's form: models come from an import."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never through Django's form."""
+        """Never through Django's form: the page calls the operation."""
         return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never through Django's delete: the operation looks whether something uses it."""
+    def _model(self, request: HttpRequest, pk: str) -> Any:
+        console.require(request, "models.view_model")
+        return get_object_or_404(self.get_queryset(request).select_related("added_by"), pk=pk)
+
+    def _context(self, request: HttpRequest, model: Model, form: EditForm) -> dict[str, Any]:
+        may = console.person(request).has_perm
+        retryable = operations.retryable(model)
+        files = list(model.files.all()[: FILES_SHOWN + 1])
+        return {
+            **self.admin_site.each_context(request),
+            "title": model.name,
+            "opts": Model._meta,
+            "model": model,
+            "status": status_of(model),
+            "form": form,
+            "live_url": reverse("admin:models_model_live"),
+            "deployments_url": deployments_of(model),
+            "tags": console.tags(model.tags),
+            "files": files[:FILES_SHOWN],
+            "files_cut": len(files) > FILES_SHOWN and model.files.count(),
+            "report": [
+                (row, RULES.get(row.rule), console.badge(Level(row.level).label, LEVEL_TONES[Level(row.level)]))
+                for row in model.findings.all()
+            ],
+            "working": model.status in WORKING,
+            "may_change": may("models.change_model"),
+            "may_delete": may("models.delete_model"),
+            "retryable": retryable,
+            "may_retry": retryable and may("models.import_model"),
+            "may_deploy": may("deployments.add_deployment") and model.status == Status.READY,
+        }
+
+
+def _edit(model: Model, form: EditForm) -> bool:
+    """Save what was typed; a refusal is shown at the field."""
+    values = form.cleaned_data
+    try:
+        operations.edit(model, description=values["description"], tags=values["tags"].split(","))
+    except Problem as problem:
+        form.add_error("tags", str(problem))
         return False
+    return True
+
+
+@admin.action(permissions=["delete"])
+def delete_chosen(model_admin: ModelAdmin, request: HttpRequest, queryset: QuerySet[Model]) -> HttpResponse | None:
+    """Ask, then delete each by the operation, which removes the files too."""
+    if not request.POST.get("post"):
+        return delete_selected(model_admin, request, queryset)
+    by, done = console.person(request), 0
+    for model in queryset:
+        done += console.attempt(request, lambda model=model: operations.delete(model, by=by), "")  # type: ignore[misc]
+    if done:
+        messages.success(request, f"{done} model{'s were' if done > 1 else ' was'} deleted.")
+    return None
+
+
+def deployments_of(model: Model) -> str:
+    """The address of a model's Deployments page."""
+    return f"{reverse('admin:deployments_deployment_changelist')}?model__id__exact={model.pk}"
 
 
 def status_of(model: Model) -> SafeString:
-    """The import's status as a badge, with its stage and progress below it."""
+    """The import's status as a badge, with its stage and progress, or its failure, below it."""
     status = Status(model.status)
-    below = f"{model.stage or 'Waiting for the importer'} · {model.progress} %" if status in WORKING else model.failure
-    shown = below if len(below) < 70 else below[:68] + "…"
-    extra = format_html('<span class="my-below" title="{}">{}</span>', below, shown) if below else mark_safe("")
-    return format_html("{}{}", console.badge(str(status.label), TONES[status]), extra)
-
-
-def live(request: HttpRequest) -> JsonResponse:
-    """The status of the rows that a page shows."""
-    console.require(request, "models.view_model")
-    rows = Model.objects.filter(pk__in=request.GET.get("ids", "").split(",")[:200])
-    found = {row.pk: {"status": status_of(row), "moving": row.status in WORKING, "word": row.status} for row in rows}
-    return JsonResponse({"rows": found})
-
-
-def import_page(request: HttpRequest) -> HttpResponse:
-    """Import model: what may be in the zip, the upload with its progress, the import as it goes on."""
-    console.require(request, IMPORT)
-    context = {
-        **admin.site.each_context(request),
-        "title": "Import a model",
-        "opts": Model._meta,
-        "add_url": reverse("admin:deployments_deployment_add"),
-        "list_url": reverse("admin:models_model_changelist"),
-    }
-    return TemplateResponse(request, "models/admin/import.html", context)
-
-
-def detail(request: HttpRequest, pk: str) -> HttpResponse:
-    """A model's own page; description and tags may be changed on it."""
-    console.require(request, "models.view_model")
-    model = get_object_or_404(Model.objects.with_deployment_counts().select_related("added_by"), pk=pk)
-    if request.method == "POST":
-        console.require(request, "models.change_model")
-        tags = request.POST.get("tags", "").split(",")
-        console.attempt(
-            request,
-            lambda: operations.edit(model, description=request.POST.get("description", ""), tags=tags),
-            "Saved.",
-        )
-        return redirect("admin:models_model_change", pk)
-    findings = [
-        (row, console.badge(str(Level(row.level).label), LEVELS[Level(row.level)])) for row in model.findings.all()
-    ]
-    context = {
-        **admin.site.each_context(request),
-        "title": model.name,
-        "opts": Model._meta,
-        "model": model,
-        "status": status_of(model),
-        "findings": findings,
-        "files": model.files.all()[:500],
-        "live_url": reverse("admin:models_model_live"),
-        "may_change": console.may(request, "models.change_model"),
-        "may_delete": console.may(request, "models.delete_model"),
-        "may_deploy": model.status == Status.READY and console.may(request, "deployments.add_deployment"),
-        "may_retry": model.status == Status.IMPORT_FAILED and storage.upload(model.pk).exists()
-        and console.may(request, IMPORT),
-    }  # fmt: skip
-    return TemplateResponse(request, "models/admin/detail.html", context)
-
-
-@require_POST
-def do(request: HttpRequest, pk: str, verb: str) -> HttpResponse:
-    """Retry the import, or delete the model."""
-    model = get_object_or_404(Model, pk=pk)
-    page = reverse("admin:models_model_change", args=[pk])
-    if verb == "retry":
-        console.require(request, IMPORT)
-        console.attempt(
-            request, lambda: operations.retry(model, by=console.person(request)), "The import starts again."
-        )
-        return redirect(page)
-    if verb != "delete":
-        return HttpResponse(status=404)
-    console.require(request, "models.delete_model")
-    name = model.name
-    if console.attempt(request, lambda: operations.delete(model, by=console.person(request)), ""):
-        messages.success(request, f"{name} and its files were deleted.")
-        return redirect("admin:models_model_changelist")
-    return redirect(page)
+    badge = console.badge(str(status.label), STATUS_TONES[status])
+    if status in WORKING:
+        said = f"{model.stage or 'Waiting'} · {model.progress} %"
+        return format_html(
+            '{}<span class="my-below">{}</span><progress max="100" value="{}" aria-label="Import"></progress>',
+            badge, said, model.progress,
+        )  # fmt: skip
+    if status == Status.IMPORT_FAILED:
+        shown = model.failure if len(model.failure) < 70 else f"{model.failure[:68]}…"
+        return format_html('{}<span class="my-below" title="{}">{}</span>', badge, model.failure, shown)
+    return badge
