@@ -18,6 +18,7 @@ from apps.models.models import WORKING, Model, Status
 from modelyard.problems import Problem
 
 MAX_NAME = 120  # characters of a model's name
+WAITING = "Waiting for a worker"
 MAX_TAGS, MAX_TAG_LENGTH = 20, 50
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def import_file(path: Path, name: str, *, by: User | None, description: str = ""
     cleaned = clean_tags(tags)
     try:
         with transaction.atomic():
-            model = Model.objects.create(name=name, description=description, tags=cleaned, added_by=by)
+            model = Model.objects.create(name=name, description=description, tags=cleaned, added_by=by, stage=WAITING)
     except IntegrityError:
         raise Problem(
             "name_taken",
@@ -56,12 +57,12 @@ def import_file(path: Path, name: str, *, by: User | None, description: str = ""
 
 def retry(model: Model, *, by: User | None) -> Model:  # noqa: ARG001 (the audit comes with it)
     """Import once more from the archive that was kept."""
-    if not storage.upload(model.pk).exists():
+    if model.status == Status.IMPORT_FAILED and not retryable(model):
         raise Problem(
             "nothing_to_retry", f"The archive of {model.name} isn't there any more.", "Delete it and import it again."
         )
     retried = Model.objects.filter(pk=model.pk, status=Status.IMPORT_FAILED).update(
-        status=Status.IMPORTING, stage="Waiting for a worker", progress=0, attempts=0,
+        status=Status.IMPORTING, stage=WAITING, progress=0, attempts=0,
         failure_code="", failure="", next_step="", lease_owner="", lease_until=None,
     )  # fmt: skip
     if not retried:
@@ -69,6 +70,11 @@ def retry(model: Model, *, by: User | None) -> Model:  # noqa: ARG001 (the audit
     model.refresh_from_db()
     enqueue(model.pk)
     return model
+
+
+def retryable(model: Model) -> bool:
+    """Has its import failed, and was the archive kept?"""
+    return model.status == Status.IMPORT_FAILED and storage.upload(model.pk).exists()
 
 
 def edit(model: Model, *, description: str | None = None, tags: Iterable[str] | None = None) -> Model:

@@ -27,12 +27,17 @@ class Found:
     next_step: str = ""
 
 
+def printable(text: str) -> str:
+    """Text from a model's files without what a database can't keep or a screen can't show."""
+    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
 class Blocked(Exception):
     """A rule that ends the import."""
 
     def __init__(self, rule: str, finding: str, next_step: str) -> None:
         super().__init__(finding)
-        self.found = Found(rule, Level.BLOCK, finding, next_step)
+        self.found = Found(rule, Level.BLOCK, printable(finding), next_step)
 
 
 RULES = {

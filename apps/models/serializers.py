@@ -4,7 +4,10 @@ from typing import Any
 
 from rest_framework import serializers
 
+from apps.models import operations
 from apps.models.models import ImportFinding, Model, ModelFile
+
+MAX_DESCRIPTION = 10_000  # characters
 
 
 class ModelFileSerializer(serializers.ModelSerializer[ModelFile]):
@@ -50,10 +53,15 @@ class ModelDetailSerializer(ModelSerializer):
 
     files = ModelFileSerializer(many=True, read_only=True)
     findings = FindingSerializer(many=True, read_only=True)
+    retryable = serializers.SerializerMethodField(help_text="The import failed, and its archive was kept.")
 
     class Meta(ModelSerializer.Meta):
-        fields = [*ModelSerializer.Meta.fields, "files", "findings"]
+        fields = [*ModelSerializer.Meta.fields, "retryable", "files", "findings"]
         read_only_fields = fields
+
+    def get_retryable(self, model: Model) -> bool:
+        """Could `retry` do something?"""
+        return operations.retryable(model)
 
 
 class ImportSerializer(serializers.Serializer[Any]):
@@ -62,12 +70,18 @@ class ImportSerializer(serializers.Serializer[Any]):
     file = serializers.FileField(
         help_text="A .zip; the model is named after it.", allow_empty_file=True, max_length=None
     )
-    description = serializers.CharField(required=False, allow_blank=True)
+    description = serializers.CharField(required=False, allow_blank=True, max_length=MAX_DESCRIPTION)
     tags = serializers.ListField(child=serializers.CharField(), required=False)
 
 
 class EditModelSerializer(serializers.Serializer[Any]):
     """What of a model may be changed."""
 
-    description = serializers.CharField(required=False, allow_blank=True)
+    description = serializers.CharField(required=False, allow_blank=True, max_length=MAX_DESCRIPTION)
     tags = serializers.ListField(child=serializers.CharField(), required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Refuses what isn't editable, rather than leaving it as it is without a word."""
+        if unknown := sorted(set(self.initial_data) - set(self.fields)):
+            raise serializers.ValidationError(dict.fromkeys(unknown, "This can't be changed."))
+        return attrs

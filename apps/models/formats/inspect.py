@@ -9,7 +9,7 @@ from typing import Any
 from apps.models.formats import gguf, onnx, safetensors
 from apps.models.formats.safetensors import Malformed
 from apps.models.models import Format, Level
-from apps.models.rules import Blocked, Found
+from apps.models.rules import Blocked, Found, printable
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".h5", ".keras")
 """Suffixes of weights that can run code when they are loaded; a `.bin` that an ONNX graph names is plain data."""
@@ -45,11 +45,11 @@ class Facts:
 
     def passed(self, rule: str, finding: str) -> None:
         """A rule that found nothing wrong."""
-        self.findings.append(Found(rule, Level.PASS, finding))
+        self.findings.append(Found(rule, Level.PASS, printable(finding)))
 
     def warn(self, rule: str, finding: str, next_step: str) -> None:
         """A rule that found something to know."""
-        self.findings.append(Found(rule, Level.WARN, finding, next_step))
+        self.findings.append(Found(rule, Level.WARN, printable(finding), next_step))
 
 
 def inspect(folder: Path, paths: list[str]) -> Facts:
@@ -140,7 +140,7 @@ def _gguf(folder: Path, paths: list[str], facts: Facts) -> None:
             header = gguf.read(folder / path)
         except Malformed as error:
             raise Blocked("MYI014", f"{path} can't be used: {error}.", "Download or convert it again.") from None
-        facts.architecture, facts.context_length = header.architecture, header.context_length
+        facts.architecture, facts.context_length = printable(header.architecture[:128]), header.context_length
         facts.licence, facts.task = header.licence, "text-generation"
     facts.passed("MYI014", f"{len(paths)} GGUF header(s) are consistent.")
 
@@ -151,7 +151,7 @@ def _configuration(folder: Path, paths: list[str], facts: Facts) -> None:
     config = _json(folder / "config.json", "MYI021")
     named = config.get("architectures")
     if isinstance(named, list) and named and isinstance(named[0], str):
-        facts.architecture = named[0][:128]
+        facts.architecture = printable(named[0][:128])
     length = config.get("max_position_embeddings")
     if type(length) is int and 0 < length < 2**31:
         facts.context_length = length
@@ -181,7 +181,7 @@ def _tokenizer(folder: Path, paths: list[str], facts: Facts) -> None:
 
 
 def _licence(folder: Path, paths: list[str], facts: Facts) -> None:
-    facts.licence = (_card_licence(folder, paths) or facts.licence)[:128]
+    facts.licence = printable((_card_licence(folder, paths) or facts.licence)[:128])
     files = [path for path in paths if "/" not in path and LICENCE_FILES.match(path)]
     if not facts.licence and files:
         facts.licence = f"see {files[0]}"[:128]

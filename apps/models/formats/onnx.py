@@ -108,6 +108,8 @@ def _tensor(data: mmap.mmap, span: Span, graph: Graph) -> None:
     if len(dims) > 64 or any(not 0 <= dim < 2**60 for dim in dims):
         raise Malformed("a tensor has an impossible shape")
     graph.parameters += math.prod(dims)
+    if graph.parameters >= 2**63:
+        raise Malformed("its tensors have more numbers than any file holds")
     if is_external:
         graph.external.append(external)
 

@@ -32,6 +32,8 @@ def parameters(path: Path) -> int:
             raise Malformed(f"the tensor {name[:80]!r} ends beyond the file")
         spans.append((begin, end))
         count += numbers
+    if count >= 2**63:
+        raise Malformed("its tensors have more numbers than any file holds")
     spans.sort()
     if any(later[0] < earlier[1] for earlier, later in pairwise(spans)):
         raise Malformed("tensors overlap")
