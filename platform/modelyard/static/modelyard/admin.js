@@ -1,6 +1,7 @@
 // Every page of the admin: live status, confirmations, copying, one click at a time.
 "use strict";
-(() => {
+// It is loaded in the head, where the page isn't there yet.
+document.addEventListener("DOMContentLoaded", () => {
   const token = () => (document.querySelector("[name=csrfmiddlewaretoken]") || {}).value || "";
   const $ = (selector, root = document) => root.querySelector(selector);
   const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -144,4 +145,4 @@
     $$("[data-runtime]").forEach((group) => { group.hidden = group.dataset.runtime !== runtime.value; });
   }
   if (runtime) { runtime.addEventListener("change", choose); choose(); }
-})();
+});
