@@ -10,6 +10,8 @@
   const longest = Number(page.dataset.maxName);
   let file = null;
   let upload = null;
+  // unfold writes a file's name into a text field beside it, which this page has no use for.
+  input.hasChangeListener = true;
 
   // --- Words ---
   const count = (text) => [...text].length;
