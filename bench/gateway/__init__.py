@@ -1,0 +1,1 @@
+"""The gateway side by side with nginx and with the engine itself: `make bench`."""
