@@ -1,0 +1,187 @@
+"""What a person does in the admin, from a zip to an answer, in a real browser."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Site
+
+pytestmark = pytest.mark.browser
+LIST = "/admin/deployments/deployment/"
+
+
+def imported(page: Page, site: Site, name: str) -> None:
+    """Import the tiny model under that name, through the page."""
+    copy = site.archive.with_name(f"{name}.zip")
+    copy.write_bytes(site.archive.read_bytes())
+    page.goto("/admin/models/model/")
+    page.get_by_role("link", name="Import model").first.click()
+    page.set_input_files("input[type=file]", str(copy))
+    page.get_by_role("button", name="Import", exact=True).click()
+    expect(page.get_by_role("link", name="Deploy this model")).to_be_visible(timeout=40_000)
+
+
+def deployed(page: Page, site: Site, name: str, **options: str) -> None:
+    """Import a model and deploy it with the echo runtime; the page says Deployed by itself."""
+    imported(page, site, name)
+    page.get_by_role("link", name="Deploy this model").click()
+    expect(page.locator("[name=name]")).to_have_value(name)
+    page.select_option("[name=runtime]", "echo")
+    for option, value in options.items():
+        field = page.locator(f"[name=option__echo__{option}]")
+        if field.evaluate("it => it.tagName") == "SELECT":
+            field.select_option(value)
+        else:
+            field.fill(value)
+    page.get_by_role("button", name="Deploy", exact=True).click()
+    page.wait_for_url(re.compile("/deployments/deployment/dep_"))
+
+
+def badge(page: Page, word: str) -> None:
+    expect(page.locator("[data-live-status]").get_by_text(word, exact=True)).to_be_visible(timeout=40_000)
+
+
+def clipboard(page: Page) -> str:
+    return str(page.evaluate("navigator.clipboard.readText()"))
+
+
+def answer_of(line: str, **env: str) -> dict[str, object]:
+    done = subprocess.run(
+        line, shell=True, env={**os.environ, **env}, capture_output=True, text=True, timeout=30, check=True
+    )
+    found = json.loads(done.stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_from_a_zip_to_a_pasted_curl_that_answers(page: Page, site: Site) -> None:
+    deployed(page, site, "first")
+    badge(page, "Deployed")
+    page.goto(LIST)
+    row = page.locator("tr", has_text="first")
+    row.get_by_role("button", name="Copy cURL").click()
+    page.get_by_role("button", name=re.compile("Make a key")).click()
+    expect(page.get_by_text(re.compile("Copied"))).to_be_visible()
+    line = clipboard(page)
+    assert line.startswith("curl ")
+    assert answer_of(line)["object"] == "chat.completion"
+
+
+def test_the_placeholder_curl_answers_with_a_key_from_the_keys_page(page: Page, site: Site) -> None:
+    deployed(page, site, "second")
+    badge(page, "Deployed")
+    page.get_by_role("button", name="Copy cURL").first.click()
+    page.get_by_role("button", name=re.compile("MODELYARD_API_KEY")).click()
+    expect(page.get_by_text(re.compile("Copied"))).to_be_visible()
+    line = clipboard(page)
+    page.get_by_role("button", name="Close").click()
+    page.get_by_role("link", name="API Keys", exact=True).click()
+    page.fill("[name=name]", "my app")
+    page.get_by_role("button", name="Generate").click()
+    key = page.locator("#fresh-key").inner_text()
+    assert answer_of(line, MODELYARD_API_KEY=key)["object"] == "chat.completion"
+    page.reload()
+    expect(page.locator("#fresh-key")).to_have_count(0)
+    page.get_by_role("button", name="Revoke").click()
+    page.get_by_role("button", name="Yes, go on").click()
+    expect(page.get_by_text("Revoked", exact=True)).to_be_visible()
+
+
+def test_a_failure_explains_itself_and_retrigger_is_offered(page: Page, site: Site) -> None:
+    deployed(page, site, "broken", fault="exit_permanent")
+    badge(page, "Failed")
+    expect(page.get_by_role("alert")).to_contain_text("can't load this model")
+    expect(page.get_by_role("alert")).to_contain_text("Import another one")
+    page.goto(LIST)
+    row = page.locator("tr", has_text="broken")
+    row.get_by_role("button", name="Re-trigger").click()
+    page.get_by_role("button", name="Yes, go on").click()
+    expect(page.get_by_text("broken is being deployed again.")).to_be_visible()
+
+
+def test_retrigger_is_not_offered_while_deployed(page: Page, site: Site) -> None:
+    deployed(page, site, "running")
+    badge(page, "Deployed")
+    page.goto(LIST)
+    row = page.locator("tr", has_text="running")
+    expect(row.get_by_role("button", name="Copy cURL")).to_be_visible()
+    expect(row.get_by_role("button", name="Re-trigger")).to_have_count(0)
+
+
+def test_undeploy_then_delete(page: Page, site: Site) -> None:
+    deployed(page, site, "leaving")
+    badge(page, "Deployed")
+    page.get_by_role("link", name="Configurations").click()
+    expect(page.get_by_role("button", name="Delete")).to_be_disabled()
+    page.get_by_role("button", name="Undeploy").first.click()
+    page.get_by_role("button", name="Yes, go on").click()
+    badge(page, "Stopped")
+    page.get_by_role("link", name="Configurations").click()
+    expect(page.get_by_role("button", name="Delete")).to_be_enabled()
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Yes, go on").click()
+    expect(page.get_by_text("leaving was deleted.")).to_be_visible()
+
+
+def test_a_double_click_deploys_once(page: Page, site: Site) -> None:
+    imported(page, site, "twice")
+    page.get_by_role("link", name="Deploy this model").click()
+    page.select_option("[name=runtime]", "echo")
+    page.get_by_role("button", name="Deploy", exact=True).dblclick()
+    page.wait_for_url(re.compile("/deployments/deployment/dep_"))
+    badge(page, "Deployed")
+    page.goto(f"{LIST}?q=twice")
+    expect(page.locator("#result_list tbody tr")).to_have_count(1)
+
+
+def test_a_bad_zip_is_explained_on_the_page(page: Page, site: Site, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.zip"
+    bad.write_text("this is no zip")
+    page.goto("/admin/models/model/import/")
+    page.set_input_files("input[type=file]", str(bad))
+    page.get_by_role("button", name="Import", exact=True).click()
+    expect(page.get_by_text(re.compile("isn't a complete zip archive"))).to_be_visible(timeout=30_000)
+
+
+def test_the_log_and_the_timeline_are_there(page: Page, site: Site) -> None:
+    deployed(page, site, "talking")
+    badge(page, "Deployed")
+    page.get_by_role("link", name="Events").click()
+    expect(page.locator("#log")).to_contain_text("echo: ready")
+    expect(page.locator(".my-timeline")).to_contain_text("The engine answered a real request")
+
+
+def test_a_viewer_sees_and_changes_nothing(page: Page, viewer: Page, site: Site) -> None:
+    deployed(page, site, "watched", fault="exit_permanent")
+    badge(page, "Failed")
+    viewer.goto(LIST)
+    row = viewer.locator("tr", has_text="watched")
+    expect(row.get_by_role("button", name="Copy cURL")).to_be_visible()
+    expect(viewer.get_by_role("button", name="Re-trigger")).to_have_count(0)
+    expect(viewer.get_by_role("link", name="Deploy a model")).to_have_count(0)
+    viewer.goto("/admin/models/model/")
+    expect(viewer.get_by_role("link", name="Import model")).to_have_count(0)
+
+
+def test_the_python_snippet_runs_as_pasted(page: Page, site: Site) -> None:
+    import sys
+
+    deployed(page, site, "snippet")
+    badge(page, "Deployed")
+    code = page.locator("#python").inner_text()
+    page.get_by_role("button", name="Copy cURL").first.click()
+    page.get_by_role("button", name=re.compile("Make a key")).click()
+    expect(page.get_by_text(re.compile("Copied"))).to_be_visible()
+    key = next(word for word in shlex.split(clipboard(page)) if word.startswith("Authorization")).split()[-1]
+    env = {**os.environ, "MODELYARD_API_KEY": key}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "Hello"
