@@ -42,13 +42,29 @@ class EditForm(forms.Form):
     tags = forms.CharField(required=False, help_text="With commas between them.", widget=UnfoldAdminTextInputWidget())
 
 
+class TaskFilter(admin.SimpleListFilter):
+    """Models for a task; the choice is among the tasks that there are models for."""
+
+    title = "task"
+    parameter_name = "task"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The tasks there are."""
+        tasks = Model.objects.exclude(task="").order_by("task").values_list("task", flat=True).distinct()
+        return [(task, task) for task in tasks[:50]]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Model]) -> QuerySet[Model]:
+        """Those for the chosen task."""
+        return queryset.filter(task=self.value()) if self.value() else queryset
+
+
 @admin.register(Model)
 class ModelAdmin(console.ModelAdmin):
     """Models: a list that leads to their deployments, and pages of their own for everything else."""
 
     list_display: ClassVar = ["model_name", "active", "failed", "waiting", "source", "state", "size_on_disk", "details"]
     list_display_links = None
-    list_filter: ClassVar = ["source", "status", "format", ("task", admin.AllValuesFieldListFilter)]
+    list_filter: ClassVar = ["source", "status", "format", TaskFilter]
     search_fields: ClassVar = ["name", "id", "description", "architecture"]
     search_help_text = "Name, ID, description or architecture"
     list_per_page = 50
@@ -102,6 +118,13 @@ class ModelAdmin(console.ModelAdmin):
         if "delete_selected" in actions:
             actions["delete_selected"] = (delete_chosen, *actions["delete_selected"][1:])
         return actions
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """What the question before deleting names: the models, not each of their files."""
+        names = [model.name for model in objs]
+        return names, {"models": len(names)}, set(), []
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list, or what to do when there is nothing to list."""

@@ -24,7 +24,7 @@ REFUSED = {400: PROBLEM, 403: PROBLEM, 404: PROBLEM, 409: PROBLEM}
 class ModelViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Model]):
     """Models and their import. An import answers 202: `status` and `progress` tell how far it is."""
 
-    queryset = Model.objects.with_deployment_counts().select_related("added_by")
+    queryset = Model.objects.all()
     filterset_class = ModelFilter
     search_fields = ["id", "name", "description", "architecture"]
     ordering_fields = ["name", "added_at", "size", "status"]
@@ -38,6 +38,10 @@ class ModelViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
         "partial_update": "models.change_model",
         "destroy": "models.delete_model",
     }
+
+    def get_queryset(self) -> Any:
+        """With the counts of their deployments."""
+        return Model.objects.with_deployment_counts().select_related("added_by").order_by("-added_at", "pk")
 
     def get_serializer_class(self) -> Any:
         """Lists are short, one model is whole."""

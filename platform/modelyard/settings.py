@@ -155,6 +155,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PAGINATION_CLASS": "modelyard.api.pagination.Pages",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "URL_FORMAT_OVERRIDE": None,  # `?format=onnx` asks for models, not for a rendering
     "EXCEPTION_HANDLER": "modelyard.api.errors.handle",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
