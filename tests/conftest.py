@@ -17,6 +17,7 @@ def start_valkey(folder: Path) -> subprocess.Popen[bytes]:
 
     folder.mkdir(parents=True, exist_ok=True)
     sock = folder / "valkey.sock"
+    sock.unlink(missing_ok=True)
     command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(sock), "--save", "", "--dir", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(200):

@@ -190,8 +190,8 @@ def test_somebody_without_a_group_is_told_what_to_do(db: None) -> None:
 
 def test_the_form_deploys_and_says_what_is_wrong(model: Model) -> None:
     client = person()
-    values = {"model": model.pk, "name": "fresh", "runtime": "echo", "replicas": "1", "deploy": "1",
-              "option__echo__words_per_second": "0"}  # fmt: skip
+    values = {"model": model.pk, "name": "fresh", "runtime": "echo", "replicas": "1", "deploy": "1"}
+    values["option__echo__words_per_second"] = "0"
     assert "greater than 0" in client.post(f"{LIST}add/", values).content.decode()
     assert not Deployment.objects.exists()
     client.post(f"{LIST}add/", values | {"option__echo__words_per_second": "7"})
@@ -206,8 +206,11 @@ def test_a_taken_name_is_said_at_its_field(deployment: Deployment) -> None:
     assert "There is a deployment named" in person().post(f"{LIST}add/", values).content.decode()
 
 
-@pytest.mark.parametrize("address", ["/admin/", "/admin/runtimes/", "/admin/tokens/", "/admin/auth/user/", "/api/docs/",
-                                     "/admin/apikeys/apikey/", "/admin/models/model/import/", f"{LIST}add/"])  # fmt: skip
+PAGES = ("/admin/", "/admin/runtimes/", "/admin/tokens/", "/admin/auth/user/", "/api/docs/", "/admin/apikeys/apikey/",
+         "/admin/models/model/import/", f"{LIST}add/")  # fmt: skip
+
+
+@pytest.mark.parametrize("address", PAGES)
 def test_every_page_opens(deployment: Deployment, address: str) -> None:
     assert person().get(address).status_code == 200
 

@@ -115,6 +115,7 @@ class Shim:
                 continue
             waited = time.monotonic() - asked_at
             if waited > self._patience():
+                engine.kill()
                 self._end_rest(engine.pid, at_once=True)
             elif waited > REMIND_AFTER and not reminded:
                 reminded = True
@@ -143,6 +144,7 @@ class Shim:
         """End what is left of the engine: its session, and what came to this process as its subreaper."""
         rest = {process.pid: process for process in processes.members(session)}
         rest.update({process.pid: process for process in psutil.Process().children(recursive=True)})
+        rest.pop(session, None)  # the main process itself: waiting for it here would lose its exit code
         processes.end(rest.values(), patience=0.0 if at_once else 2.0)
 
     def _finish(self, code: int | None) -> None:
