@@ -1,5 +1,6 @@
 """The start of a GGUF file: magic, version, and metadata enough to know the architecture and the context length."""
 
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,10 +41,14 @@ def read(path: Path) -> Header:
 
 
 def _exactly(file: IO[bytes], size: int) -> bytes:
-    data = file.read(size)
-    if len(data) < size:
+    _reaches(file, size)
+    return file.read(size)
+
+
+def _reaches(file: IO[bytes], size: int) -> None:
+    """Looked at before reading: a reader takes the memory that it is asked for, whatever the file holds."""
+    if file.tell() + size > os.fstat(file.fileno()).st_size:
         raise Malformed("the file ends within its header")
-    return data
 
 
 def _pair(file: IO[bytes]) -> tuple[str, Any]:
@@ -81,4 +86,6 @@ def _skip_array(file: IO[bytes]) -> None:
     if kind != STRING:
         if kind not in SCALARS:
             raise Malformed("an array in the header is of an unknown type")
-        _exactly(file, struct.calcsize(SCALARS[kind]) * length)
+        size = struct.calcsize(SCALARS[kind]) * length
+        _reaches(file, size)
+        file.seek(size, os.SEEK_CUR)
