@@ -1,5 +1,6 @@
 """What the environment says about this installation, read once and without Django."""
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -60,10 +61,25 @@ def secret_key() -> str:
         return given
     path = directory(".") / "secret_key"
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(50))
-    except FileExistsError:
-        pass
+        if not path.exists():
+            _make_secret_key(path)
+        key = path.read_text().strip()
     except OSError as error:
         raise unwritable(error) from None
-    return path.read_text().strip()
+    if not key:
+        raise SystemExit(f"modelyard: {path} is empty: restore it from a backup, or delete it (API keys are void then)")
+    return key
+
+
+def _make_secret_key(path: Path) -> None:
+    """Whole or not at all, also on a full disk; of two that start at once, both use the key of the first."""
+    unfinished = path.with_name(f"secret_key.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(50))
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

