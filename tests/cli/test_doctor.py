@@ -39,6 +39,14 @@ def test_a_database_that_cannot_be_reached_is_a_finding(data: Path) -> None:
     assert "sesame" not in done.stdout
 
 
+def test_it_asks_for_an_allow_list_only_where_strangers_can_come(data: Path) -> None:
+    assert "modelyard.W005" not in run("doctor", data=data).stdout
+    open_to_all = run("doctor", data=data, MODELYARD_HOST="0.0.0.0").stdout
+    assert "MODELYARD_ALLOWED_HOSTS" in open_to_all
+    named = run("doctor", data=data, MODELYARD_HOST="0.0.0.0", MODELYARD_ALLOWED_HOSTS="models.example.com").stdout
+    assert "modelyard.W005" not in named
+
+
 def test_commands_of_django_are_commands_of_modelyard(data: Path) -> None:
     assert "no issues" in run("check", data=data).stdout
     assert "Unknown command" in run("nonsense", data=data).stdout

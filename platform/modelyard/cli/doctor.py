@@ -53,11 +53,25 @@ def _checks() -> Iterator[Finding]:
     from django.core import checks
 
     messages = checks.run_checks()
+    if _exposed():
+        known = {message.id for message in messages}
+        deploy = checks.run_checks(tags=["modelyard"], include_deployment_checks=True)
+        messages += [message for message in deploy if message.id not in known]
     for message in messages:
         level = "fail" if message.level >= checks.ERROR else "warn"
         yield Finding(level, str(message.id), str(message.msg), str(message.hint or ""))
     if not messages:
         yield Finding("ok", "settings", f"no misconfiguration; data in {settings.DATA_DIR}")
+
+
+def _exposed() -> bool:
+    """Others than this machine's own people may reach the address."""
+    from django.conf import settings
+
+    from modelyard import environment
+
+    loopback = environment.text("HOST", "127.0.0.1") in {"127.0.0.1", "::1", "localhost"}
+    return not loopback or bool(settings.PUBLIC_URL) or environment.flag("BEHIND_TLS_PROXY")
 
 
 def _disk() -> Iterator[Finding]:
@@ -128,9 +142,8 @@ def _database() -> Iterator[Finding]:
 
 def _redis() -> Iterator[Finding]:
     import redis
-    from django.conf import settings
 
-    from modelyard import changes
+    from modelyard import changes, environment
 
     try:
         with changes.connection() as client:
@@ -140,7 +153,7 @@ def _redis() -> Iterator[Finding]:
         yield Finding("fail", "redis", f"doesn't answer ({error})", mend)
         return
     name = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info.get('redis_version', '?')}"
-    kind = "the one of modelyard up" if settings.REDIS_URL.startswith("unix://") else "external"
+    kind = "external" if environment.text("REDIS_URL") else "the one of modelyard up"
     yield Finding("ok", "redis", f"{name} answers, {kind}")
     if int(info.get("maxmemory") or 0) and info.get("maxmemory_policy") != "noeviction":
         mend = "Set maxmemory-policy noeviction: tasks and revocations are among what it throws away."
