@@ -34,6 +34,18 @@ class ProblemSerializer(serializers.Serializer[Any]):
         return {**super().get_fields(), "errors": wrong}
 
 
+def body_of(problem: Problem) -> dict[str, Any]:
+    """The body that a Problem has on the wire."""
+    return {
+        "type": "about:blank",
+        "title": problem.message,
+        "status": problem.status,
+        "code": problem.code,
+        "detail": str(problem),
+        "next_step": problem.next_step,
+    }
+
+
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     """Turn what a view raised into a problem body; what is no API error goes on to Django."""
     if isinstance(error, Problem):
@@ -69,13 +81,5 @@ def _text(value: Any) -> str:
 
 
 def _response(status: int, code: str, message: str, next_step: str, **more: Any) -> Response:
-    body = {
-        "type": "about:blank",
-        "title": message,
-        "status": status,
-        "code": code,
-        "detail": f"{message} {next_step}".strip(),
-        "next_step": next_step,
-        **more,
-    }
+    body = {**body_of(Problem(code, message, next_step, status=status)), **more}
     return Response(body, status=status, content_type="application/problem+json")
