@@ -95,9 +95,7 @@ def main() -> int:
     arguments = parser.parse_args()
     missing = [tool for tool in ("wrk", "taskset") if not shutil.which(tool)]
     if missing:
-        print(
-            f"SKIPPED: the benchmark needs {' and '.join(missing)} (Debian: apt-get install wrk nginx-light util-linux)."
-        )
+        print(f"SKIPPED: it needs {' and '.join(missing)} (Debian: apt-get install wrk nginx-light util-linux).")
         return 0
     if not shutil.which("nginx"):
         print("nginx isn't installed: the gateway is compared with the engine itself only.")

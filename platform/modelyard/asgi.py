@@ -10,7 +10,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "modelyard.settings")
 
 django = get_asgi_application()
 
-from apps.deployments.gateway.app import Gateway  # noqa: E402 (Django must be set up first)
+# Django must be set up first.
+from apps.deployments.gateway.app import Gateway  # noqa: E402
+from modelyard.api.uploads import guarded  # noqa: E402
+
+behind_guard = guarded(django)
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
@@ -25,7 +29,7 @@ async def application(scope: Any, receive: Receive, send: Send) -> None:
         if path.startswith(("/d/", "/v1/")):
             await gateway(scope, receive, send)
         else:
-            await django(scope, receive, send)
+            await behind_guard(scope, receive, send)
     elif scope["type"] == "lifespan":
         await lifespan(receive, send)
     else:
