@@ -1,12 +1,14 @@
 """Models in the admin: the list, one model's page, and the page that imports one."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected
+from django.contrib.admin.options import ActionLocation
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect
@@ -112,11 +114,11 @@ class ModelAdmin(console.ModelAdmin):
         label = f"Details of {model.name}"
         return format_html('<a class="my-button" href="{}" aria-label="{}">Details</a>', address, label)
 
-    def get_actions(self, request: HttpRequest) -> Any:
+    def get_actions(self, request: HttpRequest, action_location: Any = ActionLocation.CHANGE_LIST) -> Any:
         """Deleting goes through the operation, also for many at once."""
-        actions = super().get_actions(request)
+        actions = super().get_actions(request, action_location)
         if "delete_selected" in actions:
-            actions["delete_selected"] = (delete_chosen, *actions["delete_selected"][1:])
+            actions["delete_selected"] = replace(actions["delete_selected"], func=delete_chosen)
         return actions
 
     def get_deleted_objects(
