@@ -143,7 +143,7 @@ LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "knox.auth.TokenAuthentication",
+        "modelyard.api.authentication.UserTokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["modelyard.api.permissions.VerbPermissions"],

@@ -101,6 +101,12 @@ def test_nobody_sees_anything(make_zip: Zip, imported: Imported) -> None:
         assert (answer.status_code, answer.json()["code"]) == (401, "not_authenticated")
 
 
+@pytest.mark.parametrize("token", ["nonsense", "\xff\xfe", "a b", ""])
+def test_what_is_no_token_is_refused(db: None, token: str) -> None:
+    answer = APIClient().get(LIST, HTTP_AUTHORIZATION=f"Bearer {token}")
+    assert (answer.status_code, answer.json()["code"]) == (401, "authentication_failed")
+
+
 def test_a_viewer_sees_all_and_changes_nothing(make_zip: Zip, imported: Imported) -> None:
     model = imported(make_zip(good()))
     api, one = client("Viewers"), f"{LIST}{model.pk}/"

@@ -49,7 +49,7 @@ class TokensView(APIView):
 class KnoxScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """How the schema describes user tokens."""
 
-    target_class = "knox.auth.TokenAuthentication"
+    target_class = "modelyard.api.authentication.UserTokenAuthentication"
     name = "userToken"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:

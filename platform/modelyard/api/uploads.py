@@ -21,11 +21,11 @@ from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.handlers.asgi import ASGIRequest
 from django.db import close_old_connections
 from django.http import HttpResponse
-from knox.auth import TokenAuthentication
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from modelyard.api.authentication import UserTokenAuthentication
 from modelyard.api.errors import NEXT_STEPS, body_of
 from modelyard.problems import Problem
 
@@ -93,7 +93,7 @@ def _stranger(scope: Any) -> Problem | None:
     SessionMiddleware(_nothing).process_request(request)
     AuthenticationMiddleware(_nothing).process_request(request)
     try:
-        user = Request(request, authenticators=[TokenAuthentication(), SessionAuthentication()]).user
+        user = Request(request, authenticators=[UserTokenAuthentication(), SessionAuthentication()]).user
     except AuthenticationFailed as error:
         return Problem("authentication_failed", str(error.detail), NEXT_STEPS["authentication_failed"], status=401)
     else:
