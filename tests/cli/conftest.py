@@ -92,6 +92,13 @@ class Up:
         return self.process.wait(60)
 
 
+def command_of(process: psutil.Process) -> str:
+    """Its command line; nothing if it has ended meanwhile."""
+    with contextlib.suppress(psutil.Error, OSError):
+        return " ".join(process.cmdline())
+    return ""
+
+
 def processes_of(data: Path) -> list[psutil.Process]:
     """Everything that belongs to a data directory: it is in the environment or the command line."""
     found = []
@@ -99,7 +106,7 @@ def processes_of(data: Path) -> list[psutil.Process]:
         with contextlib.suppress(psutil.Error, OSError):
             if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            if str(data) in " ".join(process.cmdline()) or process.environ().get("MODELYARD_DATA_DIR") == str(data):
+            if str(data) in command_of(process) or process.environ().get("MODELYARD_DATA_DIR") == str(data):
                 found.append(process)
     return found
 

@@ -7,14 +7,14 @@ import httpx
 import psutil
 import pytest
 
-from tests.cli.conftest import Start, answers, gone, processes_of, run
+from tests.cli.conftest import Start, answers, command_of, gone, processes_of, run
 from tests.cli.echo import Stream, chat, deploy, status
 
 pytestmark = [pytest.mark.system]
 
 
 def named(data: Path, words: str) -> list[psutil.Process]:
-    return [process for process in processes_of(data) if words in " ".join(process.cmdline())]
+    return [process for process in processes_of(data) if words in command_of(process)]
 
 
 def eventually(true: object, limit: float = 30) -> None:
