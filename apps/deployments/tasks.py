@@ -7,14 +7,15 @@ from datetime import timedelta
 from celery import shared_task
 from django.conf import settings
 from django.core.cache import cache
+from django.db import transaction
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from apps.deployments import transitions
-from apps.deployments.models import Deployment, Replica
+from apps.deployments.models import Deployment, Replica, Version
 from apps.deployments.reconciler import reconcile as run_pass
-from apps.deployments.statuses import WORKING, Desired, ReplicaState, Status
+from apps.deployments.statuses import WORKING, Desired, Outcome, ReplicaState, Status
 from modelyard import launchers
 
 logger = logging.getLogger(__name__)
@@ -72,15 +73,26 @@ def watch() -> None:
 
 def _stall(deployment: Deployment) -> None:
     stage = f" Last stage: {deployment.stage}." if deployment.stage else ""
-    transitions.move(
-        deployment,
-        Status.FAILED,
-        allowed=WORKING,
-        code="stalled",
-        message=f"Nothing was heard of it for {settings.STALLED_AFTER} s.{stage}",
-        next_step="Run `modelyard doctor`, look at the worker's log, then re-trigger.",
-        desired=Desired.STOPPED,
-    )
+    message = f"Nothing was heard of it for {settings.STALLED_AFTER} s.{stage}"
+    with transaction.atomic():
+        # Once more under the lock: it may have been heard of between the look and now.
+        locked = Deployment.objects.select_for_update().filter(pk=deployment.pk)
+        if not locked.filter(heartbeat_at=deployment.heartbeat_at, stalled_at=deployment.stalled_at).exists():
+            return
+        failed = transitions.move(
+            deployment,
+            Status.FAILED,
+            allowed=WORKING,
+            code="stalled",
+            message=message,
+            next_step="Run `modelyard doctor`, look at the worker's log, then re-trigger.",
+            desired=Desired.STOPPED,
+            live_version=None,
+        )
+        if failed:
+            Version.objects.filter(deployment=deployment, outcome=Outcome.DEPLOYING).update(
+                outcome=Outcome.FAILED, reason=message, ended_at=timezone.now()
+            )
 
 
 @shared_task
@@ -93,6 +105,9 @@ def reap() -> None:
     for replica in known:
         if replica in owned:
             continue
-        launcher.stop(replica, now=True)
-        if replica not in kept:
-            launcher.remove(replica)
+        try:
+            launcher.stop(replica, now=True)
+            if replica not in kept:
+                launcher.remove(replica)
+        except OSError as error:
+            logger.warning("the record of %s can't be ended: %s", replica, error)  # the others still are

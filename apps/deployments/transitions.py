@@ -17,6 +17,7 @@ def move(
     to: Status,
     *,
     allowed: Collection[Status] | None = None,
+    seen_generation: int | None = None,
     code: str,
     message: str,
     next_step: str = "",
@@ -26,6 +27,7 @@ def move(
 ) -> bool:
     """Change the status if it still is one of `allowed` (by default: every status that `to` may follow).
 
+    With `seen_generation`, only if nobody has asked for anything since: what was found out is about an older wish.
     True if this call changed it. `fields` are written with it. The instance is brought up to date either way.
     """
     sources = [status for status in (allowed or Status) if to in FOLLOWS[Status(status)]]
@@ -34,7 +36,10 @@ def move(
     if to == Status.FAILED:
         failed = {"failure_code": code, "failure": message, "next_step": next_step}
     with transaction.atomic():
-        changed = Deployment.objects.filter(pk=deployment.pk, status__in=sources).update(
+        rows = Deployment.objects.filter(pk=deployment.pk, status__in=sources)
+        if seen_generation is not None:
+            rows = rows.filter(generation=seen_generation)
+        changed = rows.update(
             status=to, status_at=now, heartbeat_at=now, stalled_at=None, **{"stage": "", **failed, **fields}
         )
         if changed:

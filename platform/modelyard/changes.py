@@ -11,6 +11,7 @@ from django.db import transaction
 
 STREAM = "modelyard:changes"
 KEPT = 10_000  # entries; a reader that is further behind drops its whole cache
+ATTEMPTS = 2
 logger = logging.getLogger(__name__)
 
 
@@ -25,9 +26,13 @@ def announce(kind: str, identifier: str) -> None:
 
 
 def _append(kind: str, identifier: str) -> None:
-    try:
-        with connection() as client:
-            client.xadd(STREAM, {"kind": kind, "id": identifier}, maxlen=KEPT, approximate=True)
-    except redis.RedisError as error:
-        # Readers notice that Redis is away and check the database every second until it is back.
-        logger.warning("change of %s %s not announced: %s", kind, identifier, error)
+    for attempt in range(ATTEMPTS):
+        try:
+            with connection() as client:
+                client.xadd(STREAM, {"kind": kind, "id": identifier}, maxlen=KEPT, approximate=True)
+        except redis.RedisError as error:
+            if attempt == ATTEMPTS - 1:
+                # Readers notice that Redis is away and ask the database twice a second until it is back.
+                logger.warning("change of %s %s not announced: %s", kind, identifier, error)
+        else:
+            return

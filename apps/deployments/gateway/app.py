@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from apps.deployments import routing
@@ -15,6 +16,7 @@ from apps.deployments.gateway.usage import LastUsed
 from apps.deployments.statuses import WORKING, Status
 
 logger = logging.getLogger(__name__)
+LINGER = 5.0  # seconds that the rest of a refused body is read
 THREADS = 4  # that load keys and routes; a hit in memory needs none
 
 
@@ -28,6 +30,7 @@ class Gateway:
         self.tables: Cache[paths.Table] = Cache(_load_table, self.feed.heard, self.threads)
         self.feed.caches = {"key": self.keys, "deployment": self.tables}
         self.pool = Pool()
+        self.open: Counter[str] = Counter()  # requests being answered, by deployment
         self.last_used = LastUsed()
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -45,8 +48,7 @@ class Gateway:
         """End it; what was noted is written."""
         for task in self.tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.last_used.flush(self.threads)
         self.pool.close()
         self.threads.shutdown()
@@ -56,11 +58,14 @@ class Gateway:
         try:
             await self._serve(scope, receive, send)
         except errors.Refused as refused:
-            await _refuse(scope, send, refused)
+            await _refuse(scope, receive, send, refused)
         except Unavailable:
-            await _refuse(scope, send, errors.unavailable())
+            await _refuse(scope, receive, send, errors.unavailable())
         except Gone:
             return
+        except Exception:
+            logger.exception("a request failed")
+            await _refuse(scope, receive, send, errors.gateway_failed())
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         deployment_id, path = paths.split(scope["raw_path"].decode("ascii", "replace"))
@@ -75,7 +80,14 @@ class Gateway:
         self.last_used.note(key.id, time.time())
         query = scope["query_string"]
         target = path.encode("ascii") + (b"?" + query if query else b"")
-        await self._forward(Exchange(scope, receive, send, self.pool, table), target)
+        # Counted from here on, so that bodies that come slowly count too.
+        self.open[key.deployment_id] += 1
+        try:
+            await self._forward(Exchange(scope, receive, send, self.pool, table), target)
+        finally:
+            self.open[key.deployment_id] -= 1
+            if not self.open[key.deployment_id]:
+                del self.open[key.deployment_id]
 
     def _check_ready(self, route: routing.Route) -> None:
         status = Status(route.status)
@@ -83,7 +95,7 @@ class Gateway:
             raise errors.undeploying() if status in {*WORKING, Status.DEPLOYED} else errors.not_deployed(status.label)
         if not route.backends:
             raise errors.starting()
-        if sum(self.pool.in_flight[each.replica_id] for each in route.backends) >= route.max_in_flight:
+        if self.open[route.deployment_id] >= route.max_in_flight:
             raise errors.too_many()
 
     async def _forward(self, exchange: Exchange, target: bytes) -> None:
@@ -111,7 +123,7 @@ def _header(scope: Message, wanted: bytes) -> bytes | None:
     return None
 
 
-async def _refuse(scope: Message, send: Send, refused: errors.Refused) -> None:
+async def _refuse(scope: Message, receive: Receive, send: Send, refused: errors.Refused) -> None:
     body = refused.body()
     headers = [
         (b"content-type", b"application/json"),
@@ -120,4 +132,13 @@ async def _refuse(scope: Message, send: Send, refused: errors.Refused) -> None:
     ]
     headers += [(name.encode(), value.encode()) for name, value in refused.headers.items()]
     await send({"type": "http.response.start", "status": refused.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+    closing = "connection" in refused.headers
+    shown = b"" if scope["method"] == "HEAD" else body
+    await send({"type": "http.response.body", "body": shown, "more_body": closing})
+    if closing:
+        # The rest of the body is thrown away for a while: closing at once would take the answer from the caller.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER):
+                while (message := await receive())["type"] == "http.request" and message.get("more_body"):
+                    pass
+        await send({"type": "http.response.body", "body": b""})

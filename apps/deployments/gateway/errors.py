@@ -90,6 +90,16 @@ def too_large(limit: int) -> Refused:
     )  # fmt: skip
 
 
+def too_slow(seconds: float) -> Refused:
+    return Refused(
+        408, "request_timeout", f"The request's body did not come within {seconds:.0f} s.", connection="close"
+    )
+
+
+def gateway_failed() -> Refused:
+    return Refused(500, "gateway_error", "The gateway failed on this request. Its log says why.", kind="server_error")
+
+
 def too_many(seconds: int = 1) -> Refused:
     return Refused(
         429, "too_many_requests", "This deployment is answering as many requests as it may. Try again in a moment.",

@@ -25,7 +25,16 @@ NOT_UP = HOP_BY_HOP | {
     b"host", b"authorization", b"cookie", b"content-length", b"expect", b"forwarded", b"x-real-ip", b"via",
     b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port", b"x-request-id",
 }  # fmt: skip
-NOT_DOWN = HOP_BY_HOP | {b"server", b"date", b"set-cookie", b"x-request-id", b"x-powered-by", b"via"}
+NOT_DOWN = HOP_BY_HOP | {
+    b"server",
+    b"date",
+    b"set-cookie",
+    b"x-request-id",
+    b"location",
+    b"content-location",
+    b"x-powered-by",
+    b"via",
+}
 REPLAYABLE = 1024 * 1024  # bytes of a body that is kept until the engine answers, so that it can be sent again
 WATCH_AFTER = 0.05  # seconds after which somebody looks whether the caller is still there
 DIGITS = re.compile(rb"\d{1,15}")
@@ -103,22 +112,20 @@ class Exchange:
     async def run(self, target: bytes) -> None:
         """Forward the request and its response. Refused and Broken before the response began; Gone at any time."""
         body = Body(self.receive, self.scope["headers"], self.route.max_body_bytes)
-        await body.start()
+        try:
+            async with asyncio.timeout(self.route.timeout_seconds):
+                await body.start()
+        except TimeoutError:
+            raise errors.too_slow(self.route.timeout_seconds) from None
         tried: set[str] = set()
-        while True:
-            backend = self._choose(tried)
-            tried.add(backend.replica_id)
-            self.pool.in_flight[backend.replica_id] += 1
-            try:
-                await self._attempt(backend, target, body, fresh=False)
-                return
-            except Broken as broken:
-                if self.started or isinstance(broken, TimedOut) or not body.whole:
-                    raise
-                await self._again(backend, target, body, tried, broken)
-                return
-            finally:
-                self.pool.in_flight[backend.replica_id] -= 1
+        backend = self._choose(tried)
+        tried.add(backend.replica_id)
+        try:
+            await self._attempt(backend, target, body, fresh=False)
+        except Broken as broken:
+            if self.started or isinstance(broken, TimedOut) or not body.whole:
+                raise
+            await self._again(backend, target, body, tried, broken)
 
     async def _again(self, backend: Backend, target: bytes, body: Body, tried: set[str], broken: Broken) -> None:
         """Nothing was answered yet: another replica, or a new connection where the kept one had gone stale."""
@@ -139,6 +146,15 @@ class Exchange:
         return min(left or self.route.backends, key=lambda each: self.pool.in_flight[each.replica_id])
 
     async def _attempt(self, backend: Backend, target: bytes, body: Body, *, fresh: bool) -> None:
+        self.pool.in_flight[backend.replica_id] += 1
+        try:
+            await self._exchange(backend, target, body, fresh=fresh)
+        finally:
+            self.pool.in_flight[backend.replica_id] -= 1
+            if not self.pool.in_flight[backend.replica_id]:
+                del self.pool.in_flight[backend.replica_id]
+
+    async def _exchange(self, backend: Backend, target: bytes, body: Body, *, fresh: bool) -> None:
         self.connection = None
         connection = self.connection = await self.pool.take(backend, self.route.timeout_seconds, fresh=fresh)
         watch = Watch(self.receive, connection)

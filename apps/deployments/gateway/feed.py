@@ -15,7 +15,8 @@ from typing import Any
 
 import redis.asyncio
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections
+from django.db import Error as DatabaseError
+from django.db import close_old_connections
 from redis.exceptions import RedisError
 
 from modelyard import changes
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 BLOCK = 0.3  # seconds that one read of the feed waits
 GRACE = 0.4  # seconds without a read after which the feed counts as unheard
 AGE_UNHEARD = 0.5  # seconds that an entry lives while the feed is unheard
-AGE_HEARD = 30.0  # seconds after which an entry is loaded again behind the scenes, feed or not
+AGE_HEARD = 5.0  # seconds after which an entry is loaded again behind the scenes, feed or not
 AGE_NEGATIVE = 10.0  # seconds that "there is no such thing" is believed
 SIZE = 50_000  # entries of one cache
 
@@ -126,6 +127,9 @@ class Cache[T]:
                 mine.dirty = False
         finally:
             self._loads.pop(identifier, None)
+            left = self._entries.get(identifier)
+            if left is not None:
+                left.refreshing = False
 
     def _loaded(self, identifier: str) -> T | None:
         try:

@@ -83,10 +83,11 @@ class Connection(asyncio.Protocol):
         """asyncio: the engine will send no more."""
         self.connection_lost(None)
 
-    def connection_lost(self, _error: Exception | None) -> None:
+    def connection_lost(self, error: Exception | None) -> None:
         """asyncio: the connection is gone."""
         self.closed = True
-        if self._have_head and not self._sized and not self.complete and self.error is None:
+        unsized = self._have_head and not self._sized and not self.complete
+        if unsized and self.error is None and error is None:
             self.complete = True  # a body without a length ends with the connection
         elif not self.complete:
             self._fail("the connection was closed")

@@ -36,7 +36,7 @@ def hold(deployment_id: str) -> Iterator[Deployment | None]:
 
 
 def renew(deployment: Deployment) -> bool:
-    """Keep the lease for another while; False if it was lost to somebody else in the meantime."""
-    until = timezone.now() + timedelta(seconds=SECONDS)
+    """Keep the lease for another while, and say that work goes on; False if it was lost in the meantime."""
+    now = timezone.now()
     mine = Deployment.objects.filter(pk=deployment.pk, lease_owner=deployment.lease_owner)
-    return bool(mine.update(lease_until=until))
+    return bool(mine.update(lease_until=now + timedelta(seconds=SECONDS), heartbeat_at=now, stalled_at=None))

@@ -1,7 +1,9 @@
 """One pass over one deployment: observe, compare with what is wanted, do the next step, write down what is so."""
 
 from datetime import datetime
+from typing import Any
 
+from django.db import transaction
 from django.utils import timezone
 
 from apps.deployments import transitions
@@ -11,6 +13,7 @@ from apps.deployments.reconciler.engines import Engines
 from apps.deployments.reconciler.replicas import ReplicaStep, drain
 from apps.deployments.statuses import WORKING, Desired, Outcome, ReplicaState, Status
 from modelyard import launchers
+from modelyard.launchers import ProcessState
 from modelyard.runtimes import Failure
 
 
@@ -47,17 +50,19 @@ class Pass:
         ended = [drain(replica, self.launcher, self.now, at_once=failed) for replica in self.replicas]
         if not all(ended) or self.deployment.status not in {*WORKING, Status.DEPLOYED}:
             return
-        target = self.deployment.target_version
-        if target and target.outcome == Outcome.DEPLOYING:
-            self._close(target, Outcome.CANCELLED, "Undeployed before it was ready.")
-        elif self.deployment.live_version:
-            Version.objects.filter(pk=self.deployment.live_version.pk).update(ended_at=self.now)
-        transitions.move(
-            self.deployment,
-            Status.STOPPED,
-            code="stopped",
-            message="All engines have ended; nothing runs.",
-            live_version=None,
+        target, live = self.deployment.target_version, self.deployment.live_version
+        with transaction.atomic():
+            if not self._move(Status.STOPPED, "stopped", "All engines have ended; nothing runs.", live_version=None):
+                return
+            if target and target.outcome == Outcome.DEPLOYING:
+                self._close(target, Outcome.CANCELLED, "Undeployed before it was ready.")
+            if live:
+                Version.objects.filter(pk=live.pk).update(ended_at=self.now)
+
+    def _move(self, to: Status, code: str, message: str, **more: Any) -> bool:
+        """A change of status that holds only if nobody has asked for anything since this pass looked."""
+        return transitions.move(
+            self.deployment, to, seen_generation=self.deployment.generation, code=code, message=message, **more
         )
 
     def _converge(self) -> None:
@@ -75,7 +80,21 @@ class Pass:
             if step.failure:
                 self._failed(version, replica, step.failure, engines)
                 return
+        self._keep_serving(version)
         self._settle(version, mine)
+
+    def _keep_serving(self, target: Version) -> None:
+        """While the next version comes up, the one that serves is watched and brought back as ever."""
+        live = self.deployment.live_version
+        if live is None or live.pk == target.pk:
+            return
+        engines = Engines(self.deployment, live, self.launcher)
+        for replica in self.replicas:
+            if replica.version_id == live.pk and replica.state != ReplicaState.DRAINING:
+                step = ReplicaStep(replica, engines, self.now)
+                step.run()
+                if step.failure:
+                    drain(replica, self.launcher, self.now)
 
     def _missing(self, version: Version, present: set[int]) -> list[Replica]:
         wanted = set(range(version.replicas_wanted)) - present
@@ -93,29 +112,23 @@ class Pass:
             for replica in leaving:
                 drain(replica, self.launcher, self.now)
             return
+        live = self.deployment.live_version
         for replica in leaving:
-            if replica.state == ReplicaState.DRAINING:
+            if replica.state == ReplicaState.DRAINING or live is None or replica.version_id != live.pk:
                 drain(replica, self.launcher, self.now)
         if not ready and self.deployment.status == Status.DEPLOYED:
-            transitions.move(
-                self.deployment,
-                Status.DEPLOYING,
-                code="recovering",
-                message="No engine answers at the moment; it is being brought back.",
-            )
+            self._move(Status.DEPLOYING, "recovering", "No engine answers at the moment; it is being brought back.")
 
     def _ready(self, version: Version) -> None:
         took = policy.age(version.started_at, self.now)
         first = version.outcome != Outcome.SUCCEEDED
         previous = self.deployment.live_version
         message = f"{version} is deployed and answers" + (f" ({took:.0f} s)." if first else " again.")
-        moved = transitions.move(
-            self.deployment, Status.DEPLOYED, code="deployed", message=message, live_version=version
-        )
-        if moved and first:
-            Version.objects.filter(pk=version.pk).update(outcome=Outcome.SUCCEEDED, ready_at=self.now)
-            if previous and previous.pk != version.pk:
-                Version.objects.filter(pk=previous.pk).update(ended_at=self.now)
+        with transaction.atomic():
+            if self._move(Status.DEPLOYED, "deployed", message, live_version=version) and first:
+                Version.objects.filter(pk=version.pk).update(outcome=Outcome.SUCCEEDED, ready_at=self.now)
+                if previous and previous.pk != version.pk:
+                    Version.objects.filter(pk=previous.pk).update(ended_at=self.now)
 
     def _failed(self, version: Version, replica: Replica, failure: Failure, engines: Engines) -> None:
         detail: dict[str, object] = {
@@ -123,34 +136,36 @@ class Pass:
             "exit_code": replica.exit_code,
             "log": engines.log_tail(replica, 60),
         }
-        self._close(version, Outcome.FAILED, failure.message)
-        if self._roll_back(version, failure, detail):
-            return
-        transitions.move(
-            self.deployment,
-            Status.FAILED,
-            code=failure.code,
-            message=failure.message,
-            next_step=failure.next_step,
-            detail=detail,
-            desired=Desired.STOPPED,
-            live_version=None,
-        )
-        for each in self.replicas:
+        with transaction.atomic():
+            if self._roll_back(version, failure, detail):
+                self._close(version, Outcome.FAILED, failure.message)
+                return
+            failed = self._move(
+                Status.FAILED,
+                failure.code,
+                failure.message,
+                next_step=failure.next_step,
+                detail=detail,
+                desired=Desired.STOPPED,
+                live_version=None,
+            )
+            if not failed:
+                return  # somebody has asked for something else meanwhile: the next pass sees to that
+            self._close(version, Outcome.FAILED, failure.message)
+        for each in {each.pk: each for each in [*self.replicas, replica]}.values():
             drain(each, self.launcher, self.now, at_once=True)
-        drain(replica, self.launcher, self.now, at_once=True)
 
     def _roll_back(self, version: Version, failure: Failure, detail: dict[str, object]) -> bool:
         live = self.deployment.live_version
         if live is None or live.pk == version.pk:
             return False
-        if not any(r.version_id == live.pk and r.state == ReplicaState.READY for r in self.replicas):
+        serving = [r for r in self.replicas if r.version_id == live.pk and r.state == ReplicaState.READY]
+        if not any(self.launcher.observe(r.pk).state == ProcessState.RUNNING for r in serving):
             return False
-        return transitions.move(
-            self.deployment,
+        return self._move(
             Status.DEPLOYED,
-            code="rolled_back",
-            message=f"{version} failed ({failure.message}) {live} goes on serving.",
+            "rolled_back",
+            f"{version} failed ({failure.message}) {live} goes on serving.",
             next_step=failure.next_step,
             detail={**detail, "cause": failure.code},
             target_version=live,

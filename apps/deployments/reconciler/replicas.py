@@ -1,5 +1,6 @@
 """One step of one replica: look at its engine, and do the next thing."""
 
+import logging
 from datetime import datetime
 
 from django.utils import timezone
@@ -14,6 +15,8 @@ from modelyard import changes
 from modelyard.launchers import Launcher, Observation, ProcessState
 from modelyard.runtimes import Failure
 
+logger = logging.getLogger(__name__)
+BROKEN_STEP = "Look at the worker's log; mend or upgrade the runtime's package, or the disk, then re-trigger."
 LOST = Failure(
     "engine_lost",
     "The engine was killed together with its owner, so nobody saw how it ended.",
@@ -38,6 +41,16 @@ class ReplicaStep:
             self._step()
         except Failure as failure:
             self.failure = failure
+        except Exception as error:
+            logger.exception("a step of %s", self.replica.pk)
+            self._count(Failure("runtime_error", f"{type(error).__name__}: {error}", BROKEN_STEP))
+
+    def _count(self, failure: Failure) -> None:
+        """What nobody foresaw counts as a death: it is tried again, and fails after the same number of times."""
+        try:
+            self._again(failure)
+        except Failure as final:
+            self.failure = final
 
     def _step(self) -> None:
         if self.replica.state == ReplicaState.WAITING:
@@ -47,6 +60,7 @@ class ReplicaStep:
         seen = self.engines.launcher.observe(self.replica.pk)
         if seen.number < self.replica.launches or seen.state == ProcessState.ABSENT:
             # Recorded but not started: the worker was killed between the two.
+            self._in_time("its process did not come up")
             self.engines.start(self.replica)
             return
         if seen.state == ProcessState.EXITED:
@@ -71,24 +85,28 @@ class ReplicaStep:
         self._record("engine_started", f"The engine was started on port {replica.port} (start {replica.launches}).")
 
     def _await_ready(self) -> None:
-        limit = self.engines.ready_seconds
         waited = policy.age(self.replica.launched_at, self.now)
         try:
             self.engines.probe(self.replica, policy.START_PROBE_TIMEOUT)
         except Failure as failure:
             if failure.permanent:
                 raise
-            if waited > limit:
-                raise Failure(
-                    "start_timeout",
-                    f"The engine was not ready within {limit:.0f} s. Last answer: {failure.message}",
-                    "Look at the log's last lines; give it more time (start limit), then re-trigger.",
-                    permanent=True,
-                ) from None
+            self._in_time(failure.message)
             return
         self._save(state=ReplicaState.READY, ready_at=timezone.now(), probed_at=timezone.now(), probe_failures=0)
         changes.announce("deployment", self.deployment.pk)
         self._record("engine_ready", f"The engine answered a real request {waited:.0f} s after its start.")
+
+    def _in_time(self, last: str) -> None:
+        """Failure if the start has taken longer than it may."""
+        limit = self.engines.ready_seconds
+        if policy.age(self.replica.launched_at, self.now) > limit:
+            raise Failure(
+                "start_timeout",
+                f"The engine was not ready within {limit:.0f} s. Last answer: {last}",
+                "Look at the log's last lines; give it more time (start limit), then re-trigger.",
+                permanent=True,
+            )
 
     def _watch_health(self) -> None:
         if self.replica.crashes and policy.age(self.replica.ready_at, self.now) > policy.STABLE:
@@ -194,6 +212,8 @@ def drain(replica: Replica, launcher: Launcher, now: datetime, *, at_once: bool 
         replica.save(update_fields=["state", "draining_at"])
         changes.announce("deployment", replica.deployment_id)
     seen = launcher.observe(replica.pk)
+    if seen.state == ProcessState.ABSENT and replica.launches:
+        launcher.stop(replica.pk, now=True)  # a start that is only just coming up must not outlive this
     if seen.state in GONE:
         replica.state, replica.ended_at, replica.exit_code = ReplicaState.ENDED, timezone.now(), seen.exit_code
         replica.save(update_fields=["state", "ended_at", "exit_code"])
@@ -207,4 +227,4 @@ def _drained(replica: Replica, now: datetime) -> bool:
     waited = policy.age(replica.draining_at, now)
     if waited < policy.DRAIN_AT_LEAST:
         return False
-    return waited > policy.DRAIN_AT_MOST or not inflight.total(replica.pk)
+    return waited > policy.DRAIN_AT_MOST or inflight.total(replica.pk) == 0

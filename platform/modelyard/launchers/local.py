@@ -13,9 +13,11 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
+
 from modelyard.launchers import log, ports, processes
 from modelyard.launchers.base import Launch, Observation, ProcessState
-from modelyard.launchers.records import Folder, State, create, write
+from modelyard.launchers.records import LOST, Folder, State, create, write
 
 REPLICA = re.compile(r"rep_[0-9a-z]{1,40}")
 PASSED_ON = re.compile(
@@ -23,7 +25,6 @@ PASSED_ON = re.compile(
     r"|SSL_CERT_\w+|REQUESTS_CA_BUNDLE)"
 )
 """What of the worker's environment an engine sees: never the platform's database address or secret key."""
-LOST = -9  # the exit code told for an engine whose end nobody saw
 
 
 class LocalLauncher:
@@ -63,7 +64,7 @@ class LocalLauncher:
         if state is None:
             return Observation(ProcessState.ABSENT if not self._starting(folder, number) else ProcessState.STARTING,
                                number)  # fmt: skip
-        if state.ended_at is None and not processes.alive(state.shim_pid, state.shim_start):
+        if state.ended_at is None and not _owned(state):
             # Read again: it may have ended between the two looks.
             state = folder.state(number) or state
             if state.ended_at is None:
@@ -82,7 +83,7 @@ class LocalLauncher:
         else:
             create(request, "soon")
         state = folder.state(number)
-        if state and state.ended_at is None and processes.alive(state.shim_pid, state.shim_start):
+        if state and state.ended_at is None and _owned(state):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(state.shim_pid or 0, signal.SIGTERM)
 
@@ -119,14 +120,13 @@ class LocalLauncher:
         """A replica has one engine at a time: what is left of an earlier launch ends before the next one starts."""
         for earlier in range(max(number - 2, 1), number):
             state = folder.state(earlier)
-            if state and state.ended_at is None and state.pid:
+            if state and state.ended_at is None:
                 write(folder.stop_request(earlier), "now")
-                processes.end(processes.members(state.pid), patience=0)
+                processes.end(_left(state), patience=0)
 
     def _lost(self, folder: Folder, state: State) -> Observation:
         """The shim was killed: end what it owned, and write down that nobody saw how the engine ended."""
-        if state.pid and (processes.alive(state.pid, state.start) or _session_left(state)):
-            processes.end(processes.members(state.pid), patience=1.0)
+        processes.end(_left(state), patience=1.0)
         state.ended_at, state.exit_code = time.time(), LOST
         state.requested = folder.stop_request(state.number).exists()
         state.error = "lost"
@@ -135,10 +135,16 @@ class LocalLauncher:
         return _observation(state)
 
 
-def _session_left(state: State) -> bool:
-    """Members of the engine's session that began after it: not those of a stranger who was given the same pid."""
-    left = processes.members(state.pid or 0)
-    return any((processes.started_at(member.pid) or 0) >= (state.start or 0) for member in left)
+def _owned(state: State) -> bool:
+    """Does the shim that wrote this still run?"""
+    return state.epoch == processes.epoch() and processes.alive(state.shim_pid, state.shim_start)
+
+
+def _left(state: State) -> list[psutil.Process]:
+    """What is left of the engine. Nothing after a restart of the host: its pids belong to others now."""
+    if not state.pid or state.epoch != processes.epoch():
+        return []
+    return processes.left_of(state.pid, state.start)
 
 
 def _observation(state: State) -> Observation:

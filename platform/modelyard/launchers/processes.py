@@ -44,6 +44,20 @@ def alive(pid: int | None, start: float | None) -> bool:
     return now is not None and abs(now - start) < SAME_START
 
 
+def epoch() -> str:
+    """What a pid and a start time belong to: this boot of this machine, and this container if it is one."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return f"{boot.read_text().strip() if boot.exists() else ''}:{started_at(1)}"
+
+
+def left_of(pid: int, start: float | None) -> list[psutil.Process]:
+    """What is left of the session that a process led. Nothing, if its pid was given to somebody else meanwhile."""
+    now = started_at(pid)
+    if now is not None and not alive(pid, start):
+        return []
+    return members(pid)
+
+
 def members(session: int) -> list[psutil.Process]:
     """Every process of a session, and the descendants of those, whatever group or session they moved to."""
     found: dict[int, psutil.Process] = {}

@@ -3,9 +3,12 @@
 import contextlib
 import json
 import os
+import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+LOST = -9  # the exit code told for an engine whose end nobody saw
 
 
 @dataclass
@@ -22,6 +25,7 @@ class State:
     exit_code: int | None = None
     requested: bool = False
     error: str = ""
+    epoch: str = ""
 
 
 class Folder:
@@ -51,6 +55,9 @@ class Folder:
             values: dict[str, Any] = json.loads((self.path / f"state-{number}.json").read_text())
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except ValueError:
+            # Damaged, as a power loss may leave it: nothing of it runs, and nobody saw how it ended.
+            return State(number, ended_at=time.time(), exit_code=LOST, error="lost")
         known = {field.name for field in fields(State)}
         return State(**{name: value for name, value in values.items() if name in known})
 
@@ -61,9 +68,11 @@ class Folder:
 
 def write(path: Path, text: str) -> None:
     """Write a file that only its owner may read, in one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     temporary.replace(path)
 
 

@@ -41,6 +41,7 @@ class Shim:
         self.folder = folder
         self.launch: dict[str, Any] = json.loads(folder.launch(number).read_text())
         self.state = State(number, shim_pid=os.getpid(), shim_start=processes.started_at(os.getpid()))
+        self.state.epoch = processes.epoch()
         self.log = RotatingLog(folder.log)
         self.woken = threading.Event()
 
@@ -90,7 +91,7 @@ class Shim:
         )
         self.state.pid, self.state.start = engine.pid, processes.started_at(engine.pid)
         self.state.started_at = time.time()
-        self.folder.write_state(self.state)
+        self._record()
         return engine
 
     def _copy_log(self, engine: subprocess.Popen[bytes]) -> None:
