@@ -29,7 +29,7 @@ def environment(data: Path, **more: str) -> dict[str, str]:
     return {**mine, "MODELYARD_DATA_DIR": str(data), "MODELYARD_PORT": "0", **more}
 
 
-def run(*words: str, data: Path, seconds: float = LIMIT, **more: str) -> subprocess.CompletedProcess[str]:
+def run(*words: str, data: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """One command to its end, with both streams in `stdout`."""
     return subprocess.run(
         [sys.executable, "-m", "modelyard.cli", *words],
@@ -38,7 +38,7 @@ def run(*words: str, data: Path, seconds: float = LIMIT, **more: str) -> subproc
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=seconds,
+        timeout=LIMIT,
         check=False,
     )
 
