@@ -142,7 +142,7 @@ class DeploymentViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewse
     def logs(self, request: Request, pk: str) -> Response:
         """What the newest engine printed last."""
         asked = request.query_params.get("lines", "200")
-        lines = min(max(int(asked), 1), 2000) if asked.isdecimal() else 200
+        lines = min(max(int(asked), 1), 2000) if asked.isdecimal() and len(asked) < 6 else 200
         return Response({"lines": operations.log_tail(self.get_object(), lines)})
 
     @extend_schema(summary="Copy cURL", responses={200: CurlSerializer, 404: PROBLEM})

@@ -20,7 +20,7 @@ from apps.models.models import Model
 from apps.models.models import Status as ModelStatus
 from modelyard import changes, launchers
 from modelyard.problems import Problem
-from modelyard.runtimes import Failure, Level, Options, Route, Runtime, SampleRequest
+from modelyard.runtimes import Level, Options, Route, Runtime, SampleRequest
 
 MAX_TAGS, MAX_TAG_LENGTH = 20, 50
 
@@ -186,18 +186,17 @@ def curl(deployment: Deployment, key: str, base_url: str) -> str:
 def sample_of(deployment: Deployment) -> SampleRequest:
     """A request that answers on this deployment."""
     runtime, options = _runtime_of(deployment)
-    try:
+    with runtimes.asking(deployment.runtime):
         return runtime.sample(runtimes.as_contract(deployment.model), options, deployment.name)
-    except Failure as failure:
-        raise Problem(failure.code, failure.message, failure.next_step) from None
 
 
 def routes(deployment: Deployment) -> Sequence[Route]:
     """The engine's paths that callers may use; none where the runtime can't say."""
     try:
         runtime, options = _runtime_of(deployment)
-        return runtime.routes(runtimes.as_contract(deployment.model), options)
-    except (Problem, Failure):
+        with runtimes.asking(deployment.runtime):
+            return runtime.routes(runtimes.as_contract(deployment.model), options)
+    except Problem:
         return ()  # shown on the deployment and in the system checks; nothing can be called
 
 

@@ -70,17 +70,16 @@ def keys(request: HttpRequest, pk: str) -> HttpResponse:
     fresh = None
     if request.method == "POST":
         console.require(request, "apikeys.add_apikey")
-        fresh = _make_key(request, deployment)
-        if fresh and request.headers.get("X-Requested-With") != "fetch":
-            request.session["fresh_key"] = {"deployment": deployment.pk, "key": fresh}
-        return redirect("admin:deployments_deployment_keys", pk)
-    # Shown once: a reload of the page doesn't show it again, and creates nothing.
-    kept = request.session.pop("fresh_key", None)
-    fresh = kept["key"] if kept and kept["deployment"] == deployment.pk else None
+        # Shown in the answer itself and kept nowhere. A form makes one key: sending it again shows and makes nothing.
+        if console.once(request):
+            fresh = _make_key(request, deployment)
+        if fresh is None:
+            return redirect("admin:deployments_deployment_keys", pk)
     rows = [(row, console.badge(state_of(row).label, KEY_TONES[state_of(row)])) for row in _keys_of(deployment)]
     context = {
         "keys": rows,
         "fresh": fresh,
+        "form_id": console.form_id(),
         "fresh_curl": _curl(deployment, fresh, request) if fresh else "",
         "may_create": console.may(request, "apikeys.add_apikey"),
         "may_revoke": console.may(request, "apikeys.revoke_apikey"),
@@ -271,13 +270,11 @@ def _keys_of(deployment: Deployment) -> Any:
 
 
 def _make_key(request: HttpRequest, deployment: Deployment) -> str | None:
-    days = request.POST.get("days", "")
-    expires_at = timezone.now() + timedelta(days=int(days)) if days.isdecimal() and 0 < int(days) < 10_000 else None
     made: list[str] = []
 
     def make() -> None:
         _, text = apikeys.create(deployment=deployment, name=request.POST.get("name", ""), by=console.person(request),
-                                 expires_at=expires_at)  # fmt: skip
+                                 expires_at=console.expiry(request.POST.get("days", "")))  # fmt: skip
         made.append(text)
 
     console.attempt(request, make, "")

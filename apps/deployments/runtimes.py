@@ -1,8 +1,10 @@
 """The runtimes that are installed: found by entry point, loaded once, and never able to stop the site."""
 
+import contextlib
 import functools
+import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -13,9 +15,10 @@ import pydantic
 from apps.models import storage
 from apps.models.models import Model as ModelRow
 from modelyard.problems import Problem
-from modelyard.runtimes import CONTRACT_VERSION, Finding, Gpu, Host, Level, Model, ModelFile, Options, Runtime
+from modelyard.runtimes import CONTRACT_VERSION, Failure, Finding, Gpu, Host, Level, Model, ModelFile, Options, Runtime
 
 GROUP = "modelyard.runtimes"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,22 @@ def host() -> Host:
 def findings(row: ModelRow, name: str, values: Mapping[str, Any]) -> list[Finding]:
     """What a runtime says about serving a model here."""
     runtime = get(name)
-    return list(runtime.check(as_contract(row), options_of(runtime, values), host()))
+    options = options_of(runtime, values)
+    with asking(name):
+        return list(runtime.check(as_contract(row), options, host()))
+
+
+@contextlib.contextmanager
+def asking(name: str) -> Iterator[None]:
+    """Around a call of a plugin: whatever it raises becomes a Problem, so that no plugin stops the site."""
+    try:
+        yield
+    except Failure as failure:
+        raise Problem(failure.code, failure.message, failure.next_step) from None
+    except Exception as error:
+        logger.exception("the runtime %s failed", name)
+        step = "Mend or upgrade its package; the log of the web process has the details."
+        raise Problem("runtime_error", f"The runtime {name} failed: {type(error).__name__}: {error}.", step) from None
 
 
 def choose(row: ModelRow) -> str:
@@ -122,7 +140,11 @@ def choose(row: ModelRow) -> str:
         if entry.runtime is None:
             reasons.append(f"{name}: {entry.problem}")
             continue
-        blocks = [finding for finding in findings(row, name, {}) if finding.level == Level.BLOCK]
+        try:
+            blocks = [finding for finding in findings(row, name, {}) if finding.level == Level.BLOCK]
+        except Problem as problem:
+            reasons.append(f"{name}: {problem}")
+            continue
         if not blocks:
             return name
         reasons.append(f"{name}: {blocks[0].message} {blocks[0].fix}".strip())

@@ -1,6 +1,5 @@
 """The admin's own pages: home, runtimes, user tokens, users and groups."""
 
-from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
@@ -12,6 +11,7 @@ from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.cache import never_cache
@@ -142,10 +142,12 @@ class TokensPage(SitePage):
     template = "modelyard/tokens.html"
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """The list; a fresh token is shown once, and not again after a reload."""
+        """The list."""
+        return self._list(request, None)
+
+    def _list(self, request: HttpRequest, fresh: str | None) -> HttpResponse:
         rows = AuthToken.objects.filter(user=console.person(request)).order_by("-created")
-        fresh = request.session.pop("fresh_token", None)
-        return self.page(request, tokens=rows, fresh=fresh, base=base_url(request))
+        return self.page(request, tokens=rows, fresh=fresh, base=base_url(request), form_id=console.form_id())
 
     def post(self, request: HttpRequest) -> HttpResponse:
         """Make one, or revoke one."""
@@ -154,8 +156,15 @@ class TokensPage(SitePage):
         if revoked:
             AuthToken.objects.filter(user=person, digest=revoked).delete()
             console.attempt(request, lambda: None, "The token opens nothing any more.")
-        else:
-            days = request.POST.get("days", "")
-            expiry = timedelta(days=int(days)) if days.isdecimal() and 0 < int(days) < 10_000 else None
-            _, request.session["fresh_token"] = AuthToken.objects.create(user=person, expiry=expiry)
+        elif console.once(request):
+            made: list[str] = []
+            if console.attempt(request, lambda: made.append(_token(person, request.POST.get("days", ""))), ""):
+                # Shown in the answer itself and kept nowhere.
+                return self._list(request, made[0])
         return redirect("admin:tokens")
+
+
+def _token(person: User, days: str) -> str:
+    until = console.expiry(days)
+    _, text = AuthToken.objects.create(user=person, expiry=until - timezone.now() if until else None)
+    return str(text)

@@ -1,14 +1,18 @@
 """The ASGI application: the gateway's paths go to the gateway, everything else to Django."""
 
 import os
+import tempfile
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "modelyard.settings")
 
 django = get_asgi_application()
+# Django spools request bodies; a small /tmp must not be filled by an upload.
+tempfile.tempdir = str(settings.UPLOADS_DIR)
 
 # Django must be set up first.
 from apps.deployments.gateway.app import Gateway  # noqa: E402

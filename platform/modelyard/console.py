@@ -1,19 +1,24 @@
 """What every page of Modelyard's admin shares."""
 
+import secrets
 from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
 import unfold.admin
 from django.contrib import messages
 from django.contrib.auth.models import User
+from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString
 
 from modelyard.problems import Problem
 
+FORM_SECONDS = 24 * 3600  # that a sent form is remembered
 TONES = {"good": "my-good", "busy": "my-busy", "bad": "my-bad", "calm": "my-calm", "warn": "my-warn"}
 
 
@@ -60,6 +65,29 @@ def require(request: HttpRequest, permission: str) -> None:
     """403 for people without the permission."""
     if not may(request, permission):
         raise PermissionDenied
+
+
+def form_id() -> str:
+    """A number for a form that must act once, in its hidden field `form_id`."""
+    return secrets.token_urlsafe(12)
+
+
+def once(request: HttpRequest) -> bool:
+    """True for the first sending of a form; a reload or a second click is told that it was done already."""
+    number = request.POST.get("form_id", "")
+    if number and not cache.add(f"form:{person(request).pk}:{number[:40]}", 1, FORM_SECONDS):
+        messages.info(request, "That was done already, and isn't shown again.")
+        return False
+    return True
+
+
+def expiry(days: str) -> datetime | None:
+    """The moment so many days from now, none for an empty text. A Problem for anything else."""
+    if not days:
+        return None
+    if not days.isdecimal() or len(days) > 4 or not int(days):
+        raise Problem("invalid_expiry", "That is no number of days.", "Choose 1 to 9999 days, or no end.", status=400)
+    return timezone.now() + timedelta(days=int(days))
 
 
 def attempt(request: HttpRequest, verb: Callable[[], Any], done: str) -> bool:

@@ -243,3 +243,18 @@ def test_a_token_is_shown_once_and_revoked_by_its_owner_only(db: None) -> None:
     assert Client().get("/api/v1/deployments/", headers=headers).status_code == 200
     client.post("/admin/tokens/", {"revoke": digest[1]})
     assert Client().get("/api/v1/deployments/", headers=headers).status_code == 401
+
+
+def test_a_form_that_is_sent_again_makes_no_second_key(deployment: Deployment) -> None:
+    client = person()
+    values = {"name": "app", "days": "30", "form_id": "abc"}
+    assert "myk_" in client.post(page(deployment, "keys"), values).content.decode()
+    again = client.post(page(deployment, "keys"), values, follow=True).content.decode()
+    assert "That was done already" in again
+    assert ApiKey.objects.count() == 1
+
+
+@pytest.mark.parametrize("days", ["0", "abc", "99999", "-1"])
+def test_a_number_of_days_that_is_none_makes_no_key_for_ever(deployment: Deployment, days: str) -> None:
+    person().post(page(deployment, "keys"), {"name": "app", "days": days})
+    assert not ApiKey.objects.exists()

@@ -13,9 +13,11 @@ from apps.deployments.models import Deployment
 from apps.deployments.reconciler import policy, reconcile
 from apps.deployments.reconciler.engines import Engines
 from apps.deployments.reconciler.lease import hold
+from apps.deployments.reconciler.replicas import ReplicaStep
 from apps.deployments.routing import route
 from apps.deployments.statuses import Outcome, Status
 from modelyard import launchers
+from modelyard.runtimes import Failure
 from tests.deployments.conftest import Make, codes, only_replica, settle, status
 
 pytestmark = pytest.mark.system
@@ -212,3 +214,55 @@ def test_a_runtime_that_is_gone_fails_with_the_way_out(make: Make, person: User)
     settle(deployment, status(Status.FAILED))
     assert deployment.failure_code == "unknown_runtime"
     assert "Installed runtimes" in deployment.next_step
+
+
+def test_a_redeploy_that_comes_while_the_old_version_fails_is_not_lost(
+    make: Make, person: User, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = settle(operations.deploy(make(), by=person), status(Status.DEPLOYED))
+
+    def asked_meanwhile(step: ReplicaStep) -> None:
+        operations.redeploy(Deployment.objects.get(pk=deployment.pk), by=person, options={})
+        step.failure = Failure("late", "v1 failed.", "", permanent=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ReplicaStep, "run", asked_meanwhile)
+        reconcile(deployment.pk)
+    deployment.refresh_from_db()
+    assert (deployment.status, str(deployment.target_version)) == (Status.DEPLOYING, "v2")
+    settle(deployment, status(Status.DEPLOYED))
+    assert str(deployment.live_version) == "v2"
+
+
+def test_a_process_that_never_comes_up_fails_within_its_limit(
+    make: Make, person: User, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelyard.launchers.local._spawn_shim", lambda *_: None)
+    deployment = operations.deploy(make(ready_seconds=1), by=person)
+    settle(deployment, status(Status.FAILED), limit=30)
+    assert deployment.failure_code == "start_timeout"
+
+
+def test_a_bug_of_a_plugin_ends_in_failed_with_the_cause(
+    make: Make, person: User, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = operations.deploy(make(), by=person)
+    monkeypatch.setattr(Engines, "start", lambda *_: 1 / 0)
+    settle(deployment, status(Status.FAILED))
+    assert "ZeroDivisionError" in deployment.failure
+
+
+def test_the_serving_version_is_brought_back_while_the_next_one_comes_up(make: Make, person: User, quick: None) -> None:
+    deployment = settle(operations.deploy(make(), by=person), status(Status.DEPLOYED))
+    first = engine_pid(deployment)
+    operations.redeploy(deployment, by=person, options={"start_seconds": 600.0})
+    reconcile(deployment.pk)
+    os.kill(first, signal.SIGKILL)
+    settle(deployment, lambda it: "engine_died" in codes(it))
+
+    def serves_again(_: Deployment) -> bool:
+        found = route(deployment.pk)
+        return found is not None and len(found.backends) == 1 and not psutil.pid_exists(first)
+
+    settle(deployment, serves_again)
+    assert str(deployment.live_version) == "v1"

@@ -289,3 +289,29 @@ def test_a_port_is_free_and_not_given_twice() -> None:
     assert ports.pick("40000-40010", [port for port in range(40000, 40011) if port != first]) == first
     with pytest.raises(NoFreePort):
         ports.pick("40000-40010", list(range(40000, 40011)))
+
+
+def test_a_damaged_record_reads_as_lost_and_can_be_removed(launcher: LocalLauncher) -> None:
+    replica = start(launcher, "pass")
+    until(launcher, replica, exited)
+    (launcher.root / replica / "state-1.json").write_text("")
+    assert launcher.observe(replica).lost
+    launcher.stop(replica)
+    launcher.remove(replica)
+    assert launcher.known() == []
+
+
+def test_pids_of_an_earlier_boot_are_left_alone(launcher: LocalLauncher) -> None:
+    replica = start(launcher, "pass")
+    until(launcher, replica, exited)
+    stranger = subprocess.Popen([sys.executable, "-c", SLEEP], start_new_session=True, stdout=subprocess.DEVNULL)
+    folder = Folder(launcher.root / replica)
+    state = folder.state(1)
+    assert state
+    state.pid, state.start, state.ended_at, state.epoch = stranger.pid, 0.0, None, "an earlier boot"
+    folder.write_state(state)
+    assert launcher.observe(replica).lost
+    start(launcher, "pass", 2, replica)
+    assert stranger.poll() is None
+    stranger.kill()
+    stranger.wait()

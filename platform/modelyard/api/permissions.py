@@ -20,8 +20,9 @@ class VerbPermissions(BasePermission):
         if not (request.user and request.user.is_authenticated):
             return False
         verb = getattr(view, "action", None) or str(request.method).lower()
-        if verb in {"options", "metadata", "head"}:
+        if verb in {"options", "metadata"}:
             return True
+        verb = "get" if verb == "head" else verb
         needed = getattr(view, "verb_permissions", {}).get(verb)
         if needed is None:
             # A method that the view doesn't have: let it answer 405 itself.
