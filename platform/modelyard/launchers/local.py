@@ -65,9 +65,9 @@ class LocalLauncher:
             return Observation(ProcessState.ABSENT if not self._starting(folder, number) else ProcessState.STARTING,
                                number)  # fmt: skip
         if state.ended_at is None and not _owned(state):
-            # Read again: it may have ended between the two looks.
+            # Look again: it may have ended between the two looks.
             state = folder.state(number) or state
-            if state.ended_at is None:
+            if state.ended_at is None and not _owned(state):
                 return self._lost(folder, state)
         return _observation(state)
 
