@@ -4,6 +4,7 @@ A verb writes what is wanted and returns; the reconciler makes it so.
 """
 
 import json
+import logging
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from modelyard import changes, launchers
 from modelyard.problems import Problem
 from modelyard.runtimes import Level, Options, Route, Runtime, SampleRequest
 
+logger = logging.getLogger(__name__)
 MAX_TAGS, MAX_TAG_LENGTH = 20, 50
 
 
@@ -142,7 +144,7 @@ def edit(
     return deployment
 
 
-def delete(deployment: Deployment, *, by: User | None) -> None:  # noqa: ARG001 (the audit comes with it)
+def delete(deployment: Deployment, *, by: User | None) -> None:
     """Delete a deployment, its keys and its history; only when nothing of it runs."""
     with transaction.atomic():
         # Evaluated as one statement: a deploy that comes between the look and the delete is not lost.
@@ -156,10 +158,12 @@ def delete(deployment: Deployment, *, by: User | None) -> None:  # noqa: ARG001 
                 f"{locked.name} can't be deleted while it is {_state(locked)}.",
                 "Undeploy it first, and wait until it is Stopped.",
             )
+        identifier = locked.pk
         records = list(locked.replicas.values_list("pk", flat=True))
         _changed(locked)
         locked.delete()
         transaction.on_commit(lambda: _remove_records(records), robust=True)
+        logger.info("deployment %s (%s) was deleted by %s", deployment.name, identifier, by or "the system")
 
 
 def log_tail(deployment: Deployment, lines: int = 200) -> list[str]:

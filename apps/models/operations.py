@@ -55,7 +55,7 @@ def import_file(path: Path, name: str, *, by: User | None, description: str = ""
     return model
 
 
-def retry(model: Model, *, by: User | None) -> Model:  # noqa: ARG001 (the audit comes with it)
+def retry(model: Model, *, by: User | None) -> Model:
     """Import once more from the archive that was kept."""
     if model.status == Status.IMPORT_FAILED and not retryable(model):
         raise Problem(
@@ -68,6 +68,7 @@ def retry(model: Model, *, by: User | None) -> Model:  # noqa: ARG001 (the audit
     if not retried:
         raise Problem("wrong_status", f"{model.name} hasn't failed.", "Only a failed import can be retried.")
     model.refresh_from_db()
+    logger.info("the import of %s is retried by %s", model.name, by or "the system")
     enqueue(model.pk)
     return model
 
@@ -90,7 +91,7 @@ def edit(model: Model, *, description: str | None = None, tags: Iterable[str] | 
     return model
 
 
-def delete(model: Model, *, by: User | None) -> None:  # noqa: ARG001 (the audit comes with it)
+def delete(model: Model, *, by: User | None) -> None:
     """Delete a model and its files; an import in progress is cancelled. Refused while a deployment uses it."""
     identifier = model.pk
     try:
@@ -101,6 +102,7 @@ def delete(model: Model, *, by: User | None) -> None:  # noqa: ARG001 (the audit
             "in_use", f"{model.name} can't be deleted: it is used by {names}.", "Delete these deployments first."
         ) from None
     storage.remove(identifier)
+    logger.info("model %s (%s) was deleted by %s", model.name, identifier, by or "the system")
 
 
 def enqueue(model_id: str) -> None:

@@ -24,7 +24,7 @@ class LastUsed:
 
     def note(self, key_id: str, moment: float) -> None:
         """A key was used."""
-        if len(self.moments) < KEPT:
+        if key_id in self.moments or len(self.moments) < KEPT:
             self.moments[key_id] = moment
 
     async def run(self, pool: ThreadPoolExecutor) -> None:

@@ -151,7 +151,9 @@ class Pass:
             )
             if not failed:
                 return  # somebody has asked for something else meanwhile: the next pass sees to that
-            self._close(version, Outcome.FAILED, failure.message)
+            # A version that had succeeded stays a success that ended: the reason says how.
+            again = version.outcome == Outcome.SUCCEEDED
+            self._close(version, Outcome.SUCCEEDED if again else Outcome.FAILED, failure.message)
         for each in {each.pk: each for each in [*self.replicas, replica]}.values():
             drain(each, self.launcher, self.now, at_once=True)
 

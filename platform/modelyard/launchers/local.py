@@ -19,6 +19,7 @@ from modelyard.launchers import log, ports, processes
 from modelyard.launchers.base import Launch, Observation, ProcessState
 from modelyard.launchers.records import LOST, Folder, State, create, write
 
+KEPT_LAUNCHES = 3  # records of earlier launches that are kept beside the newest
 REPLICA = re.compile(r"rep_[0-9a-z]{1,40}")
 PASSED_ON = re.compile(
     r"(PATH|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|(CUDA|NVIDIA|ROCR|HIP|ZE|HSA)_\w+|(HTTPS?|NO)_PROXY|(https?|no)_proxy"
@@ -52,6 +53,7 @@ class LocalLauncher:
         env = self._environment(folder, dict(launch.env))
         what = {"argv": list(launch.argv), "env": env, "stop_seconds": launch.stop_seconds}
         create(folder.launch(launch.number), json.dumps(what))
+        folder.forget_before(launch.number - KEPT_LAUNCHES)
         state = folder.state(launch.number)
         if state is None or (state.pid is None and state.ended_at is None):
             _spawn_shim(folder.path, launch.number)

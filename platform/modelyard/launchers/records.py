@@ -44,6 +44,13 @@ class Folder:
         """Exists once the end of this launch was asked for; says `now` when it is not to wait."""
         return self.path / f"stop-{number}"
 
+    def forget_before(self, number: int) -> None:
+        """Remove the records of launches before that one; the log stays."""
+        for path in self.path.glob("*-*"):
+            stem = path.name.partition("-")[2].partition(".")[0]
+            if stem.isdecimal() and int(stem) < number:
+                path.unlink(missing_ok=True)
+
     def newest(self) -> int:
         """The number of the newest launch; 0 if there was none."""
         numbers = [int(path.stem.partition("-")[2]) for path in self.path.glob("launch-*.json")]
