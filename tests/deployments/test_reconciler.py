@@ -266,3 +266,17 @@ def test_the_serving_version_is_brought_back_while_the_next_one_comes_up(make: M
 
     settle(deployment, serves_again)
     assert str(deployment.live_version) == "v1"
+
+
+def test_one_bad_engine_does_not_take_down_the_others(
+    make: Make, person: User, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = settle(operations.deploy(make(replicas=2), by=person), status(Status.DEPLOYED))
+    bad, good = operations.live_replicas(deployment)
+    os.kill(launchers.default().observe(bad.pk).pid or 0, signal.SIGKILL)
+    monkeypatch.setattr(Engines, "death", lambda *_: Failure("bad", "It is broken.", "Mend it.", permanent=True))
+    settle(deployment, lambda it: "engine_given_up" in codes(it))
+    assert deployment.status == Status.DEPLOYED
+    found = route(deployment.pk)
+    assert found
+    assert [backend.replica_id for backend in found.backends] == [good.pk]

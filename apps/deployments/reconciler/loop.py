@@ -77,11 +77,31 @@ class Pass:
                 return
             step = ReplicaStep(replica, engines, self.now)
             step.run()
-            if step.failure:
+            if step.failure and not self._spared(replica, step.failure, mine):
                 self._failed(version, replica, step.failure, engines)
                 return
         self._keep_serving(version)
         self._settle(version, mine)
+
+    def _spared(self, replica: Replica, failure: Failure, mine: list[Replica]) -> bool:
+        """One bad engine doesn't take down the others that serve: it is ended, and tried again much later."""
+        live = self.deployment.live_version
+        others = [each for each in mine if each.pk != replica.pk and each.state == ReplicaState.READY]
+        if not others or live is None or live.pk != replica.version_id:
+            return False
+        self.launcher.stop(replica.pk, now=True)
+        replica.state, replica.crashes = ReplicaState.WAITING, 0
+        replica.next_launch_at = policy.after(self.now, policy.SPARED)
+        replica.save(update_fields=["state", "crashes", "next_launch_at"])
+        transitions.record(
+            self.deployment,
+            "engine_given_up",
+            f"One of {len(mine)} engines can't be brought up ({failure.message}) The others go on serving; "
+            f"it is tried again in {policy.SPARED / 60:.0f} minutes.",
+            next_step=failure.next_step,
+            detail={"cause": failure.code, "replica": replica.pk},
+        )
+        return True
 
     def _keep_serving(self, target: Version) -> None:
         """While the next version comes up, the one that serves is watched and brought back as ever."""
