@@ -127,7 +127,7 @@ def test_redeploy_makes_the_next_version(model: Model) -> None:
     ("query", "names"),
     [
         ("status=ready_to_deploy", ["one", "two"]), ("status=failed", []), ("tag=a", ["one"]), ("tag=c", []),
-        ("search=tw", ["two"]), ("ordering=name", ["one", "two"]), ("ordering=-name", ["two", "one"]),
+        ("search=two", ["two"]), ("ordering=name", ["one", "two"]), ("ordering=-name", ["two", "one"]),
         ("runtime=onnx", []), ("page_size=1&ordering=name", ["one"]), ("added_by=root", ["one", "two"]),
     ],
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """The processes that `modelyard up` starts, each a command of its own for other supervisors."""
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -13,6 +14,7 @@ from modelyard import environment
 from modelyard.cli import setup
 from modelyard.cli.bound import bind
 
+LAST_CALL = 0.5  # seconds between closing the door and hanging up on connections without a request
 SHUTDOWN_SECONDS = 3600  # a web process that was asked to end finishes its streams, however long they take
 KEEP_ALIVE_SECONDS = 75  # longer than proxies keep their connections, so that they are the ones to close them
 
@@ -53,6 +55,14 @@ def serve(host: str, port: int, descriptor: int | None) -> None:
             await super().startup(sockets=sockets)
             if self.started:
                 tell_ready()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            # Callers whose connection was accepted a moment ago have not sent their request yet: uvicorn would hang up
+            # on them. So first only the door is closed.
+            for server in self.servers:
+                server.close()
+            await asyncio.sleep(LAST_CALL)
+            await super().shutdown(sockets=sockets)
 
     follow_parent()
     listener = socket.socket(fileno=descriptor) if descriptor is not None else setup.listen(host, port)
