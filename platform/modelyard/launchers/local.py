@@ -22,7 +22,8 @@ from modelyard.launchers.records import LOST, Folder, State, create, write
 KEPT_LAUNCHES = 3  # records of earlier launches that are kept beside the newest
 REPLICA = re.compile(r"rep_[0-9a-z]{1,40}")
 PASSED_ON = re.compile(
-    r"(PATH|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|(CUDA|NVIDIA|ROCR|HIP|ZE|HSA)_\w+|(HTTPS?|NO)_PROXY|(https?|no)_proxy"
+    r"(PATH|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|(HTTPS?|NO)_PROXY|(https?|no)_proxy"
+    r"|(CUDA|NVIDIA|ROCM|ROCR|HIP|HSA|ZE|ONEAPI|HABANA|ASCEND|NEURON|TPU)_\w+"
     r"|SSL_CERT_\w+|REQUESTS_CA_BUNDLE)"
 )
 """What of the worker's environment an engine sees: never the platform's database address or secret key."""
@@ -41,16 +42,16 @@ class LocalLauncher:
 
     def workdir(self, replica: str) -> Path:
         """The replica's own writable folder."""
-        work = self._folder(replica).work
-        (work / "tmp").mkdir(parents=True, exist_ok=True, mode=0o700)
+        work = self._made(replica).work
+        for path in (work, work / "tmp"):
+            path.mkdir(exist_ok=True, mode=0o700)
         return work
 
     def start(self, launch: Launch) -> None:
         """Record the launch, and give it an owner if it has none."""
-        folder = self._folder(launch.id)
-        folder.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = self._made(launch.id)
         self._end_earlier(folder, launch.number)
-        env = self._environment(folder, dict(launch.env))
+        env = self._environment(folder, launch)
         what = {"argv": list(launch.argv), "env": env, "stop_seconds": launch.stop_seconds}
         create(folder.launch(launch.number), json.dumps(what))
         folder.forget_before(launch.number - KEPT_LAUNCHES)
@@ -74,7 +75,7 @@ class LocalLauncher:
         return _observation(state)
 
     def stop(self, replica: str, *, now: bool = False) -> None:
-        """Write the request down, then wake the shim."""
+        """Write the request down, then wake the shim; without one, what is left of the engine ends at once."""
         folder = self._folder(replica)
         number = folder.newest()
         if not number:
@@ -85,9 +86,13 @@ class LocalLauncher:
         else:
             create(request, "soon")
         state = folder.state(number)
-        if state and state.ended_at is None and _owned(state):
+        if state is None or state.ended_at is not None:
+            return
+        if state.shim_pid and _owned(state):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(state.shim_pid or 0, signal.SIGTERM)
+                os.kill(state.shim_pid, signal.SIGTERM)
+        else:
+            self.observe(replica)
 
     def remove(self, replica: str) -> None:
         """Delete the record and the log of an ended replica."""
@@ -109,9 +114,15 @@ class LocalLauncher:
             raise ValueError(f"no replica ID: {replica!r}")
         return Folder(self.root / replica)
 
-    def _environment(self, folder: Folder, own: dict[str, str]) -> dict[str, str]:
-        passed = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
-        return {**passed, "HOME": str(folder.work), "TMPDIR": str(folder.work / "tmp"), "PYTHONUNBUFFERED": "1", **own}
+    def _made(self, replica: str) -> Folder:
+        folder = self._folder(replica)
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.path.mkdir(exist_ok=True, mode=0o700)
+        return folder
+
+    def _environment(self, folder: Folder, launch: Launch) -> dict[str, str]:
+        home = {"HOME": str(folder.work), "TMPDIR": str(folder.work / "tmp"), "PYTHONUNBUFFERED": "1"}
+        return {**_passed_on(), **home, **launch.env, processes.MARK: folder.mark(launch.number)}
 
     def _starting(self, folder: Folder, number: int) -> bool:
         with contextlib.suppress(OSError):
@@ -122,13 +133,15 @@ class LocalLauncher:
         """A replica has one engine at a time: what is left of an earlier launch ends before the next one starts."""
         for earlier in range(max(number - 2, 1), number):
             state = folder.state(earlier)
-            if state and state.ended_at is None:
+            if state is None or state.ended_at is None:
+                # Written even if no shim came up yet: one that still does starts nothing any more.
                 write(folder.stop_request(earlier), "now")
-                processes.end(_left(state), patience=0)
+            if state and state.ended_at is None:
+                processes.end(_left(folder, state), patience=0)
 
     def _lost(self, folder: Folder, state: State) -> Observation:
         """The shim was killed: end what it owned, and write down that nobody saw how the engine ended."""
-        processes.end(_left(state), patience=1.0)
+        processes.end(_left(folder, state), patience=1.0)
         state.ended_at, state.exit_code = time.time(), LOST
         state.requested = folder.stop_request(state.number).exists()
         state.error = "lost"
@@ -142,11 +155,15 @@ def _owned(state: State) -> bool:
     return state.epoch == processes.epoch() and processes.alive(state.shim_pid, state.shim_start)
 
 
-def _left(state: State) -> list[psutil.Process]:
+def _left(folder: Folder, state: State) -> list[psutil.Process]:
     """What is left of the engine. Nothing after a restart of the host: its pids belong to others now."""
     if not state.pid or state.epoch != processes.epoch():
         return []
-    return processes.left_of(state.pid, state.start)
+    return processes.left_of(state.pid, state.start, folder.mark(state.number), folder.work)
+
+
+def _passed_on() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
 
 
 def _observation(state: State) -> Observation:
@@ -171,13 +188,16 @@ def _moment(seconds: float | None) -> datetime | None:
 
 def _spawn_shim(folder: Path, number: int) -> None:
     """Start a shim that is nobody's child: an intermediate process starts it and ends, so the system adopts it."""
-    shim = [sys.executable, "-m", "modelyard.launchers.shim", str(folder), str(number)]
+    shim = [sys.executable, "-P", "-m", "modelyard.launchers.shim", str(folder), str(number)]
+    # It lives as long as the engine, whose user may read its environment: no secret of the platform stays there.
+    env = {**_passed_on(), "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     # The doorstep: forks by itself, without importing anything, so that the caller only waits for a moment.
     doorstep = "import os, sys\nif os.fork(): os._exit(0)\nos.setsid()\nos.execv(sys.argv[1], sys.argv[1:])"
     with (folder / "shim.log").open("ab") as output:
         subprocess.run(
             [sys.executable, "-I", "-S", "-c", doorstep, *shim],
             cwd=folder,
+            env=env,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -189,9 +209,11 @@ def stop_all(root: Path, patience: float = 30.0) -> int:
     """End every engine with a record in this folder, all at once; how many there were. Marked as asked for."""
     launcher = LocalLauncher(root)
     ended = {ProcessState.EXITED, ProcessState.ABSENT}
-    running = [replica for replica in launcher.known() if launcher.observe(replica).state not in ended]
-    for replica in running:
-        launcher.stop(replica)
+    seen = {replica: launcher.observe(replica).state for replica in launcher.known()}
+    for replica, state in seen.items():
+        if state != ProcessState.EXITED:
+            launcher.stop(replica)  # an absent one too: its shim may be slow to come up
+    running = [replica for replica, state in seen.items() if state not in ended]
     left = _await_end(launcher, running, patience)
     for replica in left:
         launcher.stop(replica, now=True)

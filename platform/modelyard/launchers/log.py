@@ -52,19 +52,21 @@ def rotated(path: Path, number: int) -> Path:
 
 def tail(path: Path, lines: int) -> list[str]:
     """The last lines, oldest first, over rotated files; what isn't UTF-8 is replaced."""
-    found: list[str] = []
+    found = b""
     for number in range(KEPT):
-        found = _last_lines(rotated(path, number)) + found
-        if len(found) >= lines:
+        read, whole = _last_bytes(rotated(path, number))
+        found = read + found  # joined before it is split: a rotation may have come in the middle of a line
+        if not whole or found.count(b"\n") > lines:
             break
-    return found[-lines:]
+    return found.decode(errors="replace").splitlines()[-lines:] if lines > 0 else []
 
 
-def _last_lines(path: Path) -> list[str]:
+def _last_bytes(path: Path) -> tuple[bytes, bool]:
+    """The end of a file, and whether that is all of it."""
     try:
         with path.open("rb") as file:
-            end = file.seek(0, os.SEEK_END)
-            file.seek(max(end - TAIL_BYTES, 0))
-            return file.read(TAIL_BYTES).decode(errors="replace").splitlines()
+            start = max(file.seek(0, os.SEEK_END) - TAIL_BYTES, 0)
+            file.seek(start)
+            return file.read(TAIL_BYTES), start == 0
     except OSError:
-        return []
+        return b"", True

@@ -22,20 +22,24 @@ def parse(text: str) -> range:
 
 
 def pick(text: str, taken: Collection[int]) -> int:
-    """A port of the range that nobody listens on. It may be taken a moment later: then the engine says so."""
+    """A port of the range that nobody has. It may be taken a moment later: then the engine says so.
+
+    One with old connections in TIME_WAIT can't be told from one that somebody has bound but doesn't listen on yet (an
+    engine that loads its model). So it is given only when the range has no other.
+    """
     ports = parse(text)
     start = random.randrange(len(ports))  # noqa: S311 (spreads concurrent picks; no secret)
-    for step in range(len(ports)):
-        port = ports[(start + step) % len(ports)]
-        if port not in taken and _free(port):
-            return port
+    order = [port for port in (*ports[start:], *ports[:start]) if port not in taken]
+    for waiting_too in (False, True):
+        for port in order:
+            if _free(port, waiting_too=waiting_too):
+                return port
     raise NoFreePort(f"every port of {text} is taken")
 
 
-def _free(port: int) -> bool:
+def _free(port: int, *, waiting_too: bool) -> bool:
     with socket.socket() as probe:
-        # As engines do: a port with old connections in TIME_WAIT is free, one that somebody listens on is not.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(waiting_too))
         try:
             probe.bind((HOST, port))
         except OSError:

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 SAME_START = 0.02  # seconds; the kernel counts start times in ticks of 10 ms
+MARK = "ENGINE_LAUNCH"  # environment variable that an engine and all it starts inherit: which launch they belong to
 
 
 def started_at(pid: int) -> float | None:
@@ -23,7 +24,8 @@ def started_at(pid: int) -> float | None:
     try:
         # The name in parentheses may hold anything; the fields after it are numbers.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        # Nothing else means that it is gone: who has run out of file descriptors, say, knows nothing about it.
         return None
     return None if fields[0] in "ZX" else int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
@@ -50,20 +52,51 @@ def epoch() -> str:
     return f"{boot.read_text().strip() if boot.exists() else ''}:{started_at(1)}"
 
 
-def left_of(pid: int, start: float | None) -> list[psutil.Process]:
-    """What is left of the session that a process led. Nothing, if its pid was given to somebody else meanwhile."""
-    now = started_at(pid)
-    if now is not None and not alive(pid, start):
-        return []
-    return members(pid)
+def left_of(pid: int, start: float | None, mark: str, work: Path) -> list[psutil.Process]:
+    """What is left of an engine whose owner is gone.
+
+    Once the engine's main process is gone too, its session's number may have become a stranger's: then a member counts
+    only if it works in the engine's folder. That holds for engines that overwrite their environment with a title.
+    """
+    if alive(pid, start):
+        return members(pid, mark)
+    return _with_descendants(
+        process
+        for process in psutil.process_iter()
+        if _marked(process, mark) or (_in_session(process, pid) and _works_in(process, work))
+    )
 
 
-def members(session: int) -> list[psutil.Process]:
-    """Every process of a session, and the descendants of those, whatever group or session they moved to."""
+def members(session: int, mark: str) -> list[psutil.Process]:
+    """Every process of a session or with that mark, and their descendants, whatever group or session they moved to."""
+    return _with_descendants(
+        process for process in psutil.process_iter() if _in_session(process, session) or _marked(process, mark)
+    )
+
+
+def _in_session(process: psutil.Process, session: int) -> bool:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        return os.getsid(process.pid) == session
+    return False
+
+
+def _marked(process: psutil.Process, mark: str) -> bool:
+    with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
+        return process.environ().get(MARK) == mark
+    return False
+
+
+def _works_in(process: psutil.Process, work: Path) -> bool:
+    with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
+        return Path(process.cwd()).is_relative_to(work)
+    return False
+
+
+def _with_descendants(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
     found: dict[int, psutil.Process] = {}
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
-            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE:
                 found[process.pid] = process
     for process in list(found.values()):
         with contextlib.suppress(psutil.Error):

@@ -40,6 +40,10 @@ class Folder:
         """What to start: argv, environment, patience. Holds the engine's secret: mode 0600."""
         return self.path / f"launch-{number}.json"
 
+    def mark(self, number: int) -> str:
+        """What an engine of this launch has in its environment, and everything that it starts."""
+        return f"{self.path}/{number}"
+
     def stop_request(self, number: int) -> Path:
         """Exists once the end of this launch was asked for; says `now` when it is not to wait."""
         return self.path / f"stop-{number}"
@@ -75,19 +79,14 @@ class Folder:
 
 def write(path: Path, text: str) -> None:
     """Write a file that only its owner may read, in one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    _written_beside(path, text).replace(path)
 
 
 def create(path: Path, text: str) -> bool:
     """Write a file that wasn't there; False if somebody else was first. Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
+    if path.exists():
+        return False
+    temporary = _written_beside(path, text)
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -96,3 +95,17 @@ def create(path: Path, text: str) -> bool:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
     return True
+
+
+def _written_beside(path: Path, text: str) -> Path:
+    """A temporary file with that text, on the disk for good: a power loss must not leave an empty record."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        temporary.unlink(missing_ok=True)  # a full disk isn't filled up with halves
+        raise
+    return temporary

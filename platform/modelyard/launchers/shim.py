@@ -9,13 +9,13 @@ import ctypes
 import fcntl
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import psutil
@@ -26,12 +26,49 @@ from modelyard.launchers.records import Folder, State
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 REMIND_AFTER = 1.0  # seconds; vLLM loses a SIGTERM that comes while its engine core starts
-LOOK_EVERY = 0.2  # seconds between looks at the engine and at the stop request
+FIRST_START = 900.0  # seconds; an engine that has run longer has heard the first SIGTERM and may be finishing its work
+LOOK_EVERY = 0.5  # seconds between looks at the stop request; signals and ends of children are seen at once
 
 
 def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def _listen() -> int:
+    """Take the signals that a shim cares about, or must survive, as bytes of a pipe: nothing can be lost or blocked."""
+    readable, writable = os.pipe()
+    os.set_blocking(readable, False)
+    os.set_blocking(writable, False)
+    signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+        # A handler instead of SIG_IGN, since what is ignored here would stay ignored in the engine.
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    return readable
+
+
+def _pause(signals: int, seconds: float) -> None:
+    """Until a signal comes, so many seconds at most."""
+    select.select([signals], [], [], seconds)
+    with contextlib.suppress(BlockingIOError):
+        os.read(signals, 4096)
+
+
+def _end_with(owner: int | None) -> None:
+    """Runs in the engine's process before the engine does: it ends when its owner is killed."""
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != owner:
+        os._exit(1)  # killed before the line above
+
+
+def _reap_all_but(engine: int) -> None:
+    """Collect the ended among what came to this process as its subreaper; the engine's own end is `poll`'s to see."""
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid != engine:
+            os.waitpid(ended.si_pid, os.WNOHANG)
 
 
 class Shim:
@@ -43,13 +80,13 @@ class Shim:
         self.state = State(number, shim_pid=os.getpid(), shim_start=processes.started_at(os.getpid()))
         self.state.epoch = processes.epoch()
         self.log = RotatingLog(folder.log)
-        self.woken = threading.Event()
+        self.signals = _listen()
+        self.began = time.monotonic()
+        self.asked_at: float | None = None
+        self.sent = 0  # SIGTERMs
 
     def run(self) -> None:
         """From the start to the recorded end of the engine."""
-        signal.signal(signal.SIGTERM, self._wake)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         _prctl(PR_SET_CHILD_SUBREAPER, 1)
         self.folder.write_state(self.state)
         if self._stop_asked():
@@ -69,9 +106,6 @@ class Shim:
         reader.join(2)
         self._finish(code)
 
-    def _wake(self, _number: int, _frame: FrameType | None) -> None:
-        self.woken.set()
-
     def _stop_asked(self) -> bool:
         return self.folder.stop_request(self.state.number).exists()
 
@@ -87,7 +121,7 @@ class Shim:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=lambda: _prctl(PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509 (single-threaded here)
+            preexec_fn=lambda: _end_with(self.state.shim_pid),  # noqa: PLW1509 (single-threaded here)
         )
         self.state.pid, self.state.start = engine.pid, processes.started_at(engine.pid)
         self.state.started_at = time.time()
@@ -102,29 +136,30 @@ class Shim:
 
     def _wait(self, engine: subprocess.Popen[bytes]) -> int:
         """The engine's exit code, however long it runs. A stop that was asked for is carried out in between."""
-        asked_at: float | None = None
-        reminded = False
         while (code := engine.poll()) is None:
-            if asked_at is None:
-                # SIGTERM wakes it at once; the file is what counts, so a lost signal only costs a moment.
-                self.woken.wait(LOOK_EVERY)
-                self.woken.clear()
-                if self._stop_asked():
-                    asked_at = time.monotonic()
-                    self._note_request()
-                    engine.send_signal(signal.SIGTERM)
-                continue
-            waited = time.monotonic() - asked_at
-            if waited > self._patience():
-                engine.kill()
-                self._end_rest(engine.pid, at_once=True)
-            elif waited > REMIND_AFTER and not reminded:
-                reminded = True
-                engine.send_signal(signal.SIGTERM)
-            time.sleep(0.05)
+            # SIGTERM wakes it at once; the file is what counts, so a lost signal only costs a moment.
+            if self.asked_at is None and self._stop_asked():
+                self._note_request()
+            if self.asked_at is not None:
+                self._stop(engine, time.monotonic() - self.asked_at)
+            _pause(self.signals, LOOK_EVERY if self.asked_at is None else 0.1)
+            _reap_all_but(engine.pid)
         return code
 
+    def _stop(self, engine: subprocess.Popen[bytes], waited: float) -> None:
+        """The next step of a stop that was asked for so many seconds ago."""
+        if waited >= self._patience():
+            engine.kill()
+            self._end_rest(engine.pid, at_once=True)
+        elif self.sent == 0 or (self.sent == 1 and waited > REMIND_AFTER and self._starts()):
+            self.sent += 1
+            engine.send_signal(signal.SIGTERM)
+
+    def _starts(self) -> bool:
+        return time.monotonic() - self.began < FIRST_START
+
     def _note_request(self) -> None:
+        self.asked_at = time.monotonic()
         self.state.requested = True
         self._record()
 
@@ -143,7 +178,8 @@ class Shim:
 
     def _end_rest(self, session: int, *, at_once: bool = False) -> None:
         """End what is left of the engine: its session, and what came to this process as its subreaper."""
-        rest = {process.pid: process for process in processes.members(session)}
+        mark = self.folder.mark(self.state.number)
+        rest = {process.pid: process for process in processes.members(session, mark)}
         rest.update({process.pid: process for process in psutil.Process().children(recursive=True)})
         rest.pop(session, None)  # the main process itself: waiting for it here would lose its exit code
         processes.end(rest.values(), patience=0.0 if at_once else 2.0)
