@@ -29,7 +29,7 @@ def pick(text: str, taken: Collection[int]) -> int:
     """
     ports = parse(text)
     start = random.randrange(len(ports))  # noqa: S311 (spreads concurrent picks; no secret)
-    order = [port for port in (*ports[start:], *ports[:start]) if port not in taken]
+    order: list[int] = [port for port in (*ports[start:], *ports[:start]) if port not in taken]
     for waiting_too in (False, True):
         for port in order:
             if _free(port, waiting_too=waiting_too):
