@@ -1,89 +1,22 @@
-"""Engines as real processes: started once, seen as they are, ended for sure."""
+"""Engines as real processes: started once, seen as they are, owned by nobody who may go away."""
 
 import os
 import signal
+import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from modelyard import ids
-from modelyard.launchers import Launch, NoFreePort, Observation, ports
-from modelyard.launchers.local import LocalLauncher, stop_all
-from modelyard.launchers.log import RotatingLog, tail
-from modelyard.launchers.records import Folder
+from modelyard.launchers import Launch
+from modelyard.launchers.local import LocalLauncher
+from tests.launchers.engines import SLEEP, exited, printed, processes_of, running, shim_of, start, until, wait
 
 pytestmark = pytest.mark.system
-SLEEP = "import time; print('up', flush=True); time.sleep(600)"
-STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
-FAMILY = """
-import os, subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], process_group=0)
-if os.fork() == 0:
-    os.setsid()
-    if os.fork(): os._exit(0)
-    time.sleep(600)
-print(child.pid, flush=True)
-time.sleep(600)
-"""
-
-
-@pytest.fixture
-def launcher(tmp_path: Path) -> Iterator[LocalLauncher]:
-    found = LocalLauncher(tmp_path / "engines")
-    yield found
-    stop_all(found.root, patience=0)
-    end = time.monotonic() + 5
-    while left := [p for p in psutil.process_iter() if str(found.root) in " ".join(_words(p))]:
-        assert time.monotonic() < end, left
-        time.sleep(0.05)
-
-
-def _words(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
-
-
-def start(launcher: LocalLauncher, code: str, number: int = 1, replica: str = "", **more: object) -> str:
-    replica = replica or ids.replica()
-    launcher.start(Launch(replica, number, [sys.executable, "-c", code], **more))  # type: ignore[arg-type]
-    return replica
-
-
-def until(launcher: LocalLauncher, replica: str, true: Callable[[Observation], bool]) -> Observation:
-    end = time.monotonic() + 15
-    while not true(seen := launcher.observe(replica)):
-        assert time.monotonic() < end, seen
-        time.sleep(0.02)
-    return seen
-
-
-def running(seen: Observation) -> bool:
-    return seen.state == "running"
-
-
-def exited(seen: Observation) -> bool:
-    return seen.state == "exited"
-
-
-def printed(launcher: LocalLauncher, replica: str, text: str) -> None:
-    end = time.monotonic() + 15
-    while not any(text in line for line in launcher.log_tail(replica)):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def shim_of(launcher: LocalLauncher, replica: str) -> int:
-    state = Folder(launcher.root / replica).state(1)
-    assert state
-    assert state.shim_pid
-    return state.shim_pid
+linux = pytest.mark.skipif(sys.platform != "linux", reason="stands on what only Linux has")
 
 
 def test_what_was_never_started_is_absent(launcher: LocalLauncher) -> None:
@@ -116,116 +49,6 @@ def test_a_program_that_is_not_there_says_so(launcher: LocalLauncher) -> None:
     assert any("can't start /nowhere/engine" in line for line in launcher.log_tail(replica))
 
 
-def test_a_killed_engine_is_seen_with_its_signal(launcher: LocalLauncher) -> None:
-    replica = start(launcher, SLEEP)
-    os.kill(until(launcher, replica, running).pid or 0, signal.SIGKILL)
-    seen = until(launcher, replica, exited)
-    assert (seen.exit_code, seen.requested) == (-9, False)
-
-
-def test_a_stop_is_marked_as_asked_for(launcher: LocalLauncher) -> None:
-    replica = start(launcher, SLEEP)
-    until(launcher, replica, running)
-    launcher.stop(replica)
-    seen = until(launcher, replica, exited)
-    assert (seen.exit_code, seen.requested) == (-15, True)
-
-
-def test_a_stubborn_engine_is_killed_after_its_patience(launcher: LocalLauncher) -> None:
-    replica = start(launcher, STUBBORN, stop_seconds=0.5)
-    printed(launcher, replica, "up")
-    launcher.stop(replica)
-    assert until(launcher, replica, exited).exit_code == -9
-
-
-def test_stop_now_does_not_wait(launcher: LocalLauncher) -> None:
-    replica = start(launcher, STUBBORN, stop_seconds=600)
-    printed(launcher, replica, "up")
-    launcher.stop(replica)
-    launcher.stop(replica, now=True)
-    assert until(launcher, replica, exited).requested
-
-
-def test_a_stop_before_the_engine_runs_leaves_none(launcher: LocalLauncher) -> None:
-    replica = start(launcher, SLEEP)
-    launcher.stop(replica)
-    seen = until(launcher, replica, exited)
-    assert seen.requested
-
-
-def test_everything_the_engine_started_ends_with_it(launcher: LocalLauncher) -> None:
-    replica = start(launcher, FAMILY)
-    until(launcher, replica, running)
-    end = time.monotonic() + 10
-    while not [line for line in launcher.log_tail(replica) if line.isdecimal()]:
-        assert time.monotonic() < end
-    child = int(next(line for line in launcher.log_tail(replica) if line.isdecimal()))
-    family = psutil.Process(shim_of(launcher, replica)).children(recursive=True)
-    os.kill(launcher.observe(replica).pid or 0, signal.SIGKILL)
-    until(launcher, replica, exited)
-    assert not psutil.pid_exists(child)
-    assert not [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
-
-
-def test_a_killed_shim_takes_the_engine_with_it_and_is_seen_as_lost(launcher: LocalLauncher) -> None:
-    replica = start(launcher, SLEEP)
-    pid = until(launcher, replica, running).pid or 0
-    os.kill(shim_of(launcher, replica), signal.SIGKILL)
-    seen = until(launcher, replica, exited)
-    assert (seen.lost, seen.requested) == (True, False)
-    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=5)
-    assert not psutil.pid_exists(pid)
-
-
-def test_an_engine_outlives_whoever_started_it(launcher: LocalLauncher) -> None:
-    replica = ids.replica()
-    script = (
-        "import os, sys; from pathlib import Path; from modelyard.launchers import Launch\n"
-        "from modelyard.launchers.local import LocalLauncher\n"
-        f"launch = Launch({replica!r}, 1, [sys.executable, '-c', {SLEEP!r}])\n"
-        f"LocalLauncher(Path({str(launcher.root)!r})).start(launch)\n"
-        "os.kill(os.getpid(), 9)"
-    )
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
-    assert until(launcher, replica, running).pid
-
-
-def test_starting_twice_starts_one(launcher: LocalLauncher) -> None:
-    replica = ids.replica()
-    for _ in range(4):
-        start(launcher, SLEEP, replica=replica)
-    until(launcher, replica, running)
-    time.sleep(0.5)
-    found = [p for p in psutil.process_iter() if str(launcher.root) in " ".join(_words(p))]
-    assert len(found) == 1
-
-
-def test_a_next_launch_ends_the_one_before(launcher: LocalLauncher) -> None:
-    replica = start(launcher, STUBBORN)
-    first = until(launcher, replica, running).pid or 0
-    start(launcher, SLEEP, 2, replica)
-    second = until(launcher, replica, lambda seen: running(seen) and seen.number == 2).pid
-    assert second != first
-    assert not psutil.pid_exists(first)
-
-
-def test_a_stranger_with_the_same_pid_is_left_alone(launcher: LocalLauncher) -> None:
-    replica = start(launcher, "pass")
-    until(launcher, replica, exited)
-    stranger = subprocess.Popen([sys.executable, "-c", SLEEP], start_new_session=True, stdout=subprocess.DEVNULL)
-    folder = Folder(launcher.root / replica)
-    state = folder.state(1)
-    assert state
-    state.shim_pid = state.pid = stranger.pid
-    state.shim_start = state.start = 10.0**12
-    state.ended_at = None
-    folder.write_state(state)
-    assert launcher.observe(replica).state == "exited"
-    assert stranger.poll() is None
-    stranger.kill()
-    stranger.wait()
-
-
 def test_an_engine_sees_nothing_of_the_platform(launcher: LocalLauncher, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELYARD_DATABASE_URL", "postgres://secret")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
@@ -248,47 +71,9 @@ def test_a_running_one_is_not_removed_and_an_ended_one_is(launcher: LocalLaunche
     assert launcher.known() == []
 
 
-def test_stop_all_ends_every_engine(launcher: LocalLauncher) -> None:
-    replicas = [start(launcher, SLEEP) for _ in range(3)]
-    for replica in replicas:
-        until(launcher, replica, running)
-    assert stop_all(launcher.root, patience=5) == 3
-    assert all(launcher.observe(replica).requested for replica in replicas)
-
-
 def test_what_is_no_replica_is_refused(launcher: LocalLauncher) -> None:
     with pytest.raises(ValueError, match="no replica ID"):
         launcher.observe("../etc")
-
-
-def test_the_log_is_rotated_and_read_over_its_parts(tmp_path: Path) -> None:
-    log = RotatingLog(tmp_path / "engine.log", size=1000)
-    for number in range(100):
-        log.write(f"line {number:04}\n".encode())
-    assert tail(tmp_path / "engine.log", 3) == ["line 0097", "line 0098", "line 0099"]
-    assert len(tail(tmp_path / "engine.log", 150)) > 90
-    assert len(list(tmp_path.iterdir())) <= 3
-
-
-def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
-    log = RotatingLog(tmp_path / "missing" / "engine.log")
-    log.write(b"lost\n")
-    (tmp_path / "missing").mkdir()
-    log.write(b"kept\n")
-    assert tail(tmp_path / "missing" / "engine.log", 5) == ["kept"]
-
-
-@pytest.mark.parametrize("text", ["", "a-b", "0-10", "10-5", "1-70000"])
-def test_a_range_that_makes_no_sense_is_said(text: str) -> None:
-    with pytest.raises(ValueError, match="MODELYARD_ENGINE_PORTS"):
-        ports.parse(text)
-
-
-def test_a_port_is_free_and_not_given_twice() -> None:
-    first = ports.pick("40000-40010", [])
-    assert ports.pick("40000-40010", [port for port in range(40000, 40011) if port != first]) == first
-    with pytest.raises(NoFreePort):
-        ports.pick("40000-40010", list(range(40000, 40011)))
 
 
 def test_a_damaged_record_reads_as_lost_and_can_be_removed(launcher: LocalLauncher) -> None:
@@ -301,17 +86,93 @@ def test_a_damaged_record_reads_as_lost_and_can_be_removed(launcher: LocalLaunch
     assert launcher.known() == []
 
 
-def test_pids_of_an_earlier_boot_are_left_alone(launcher: LocalLauncher) -> None:
-    replica = start(launcher, "pass")
+def starter(launcher: LocalLauncher, replica: str, code: str, then: str = "") -> list[str]:
+    """A process of its own that starts this launch."""
+    script = (
+        "import os, sys; from pathlib import Path; from modelyard.launchers import Launch\n"
+        "from modelyard.launchers.local import LocalLauncher\n"
+        f"launch = Launch({replica!r}, 1, [sys.executable, '-c', {code!r}])\n"
+        f"LocalLauncher(Path({str(launcher.root)!r})).start(launch)\n{then}"
+    )
+    return [sys.executable, "-c", script]
+
+
+def test_an_engine_outlives_whoever_started_it(launcher: LocalLauncher) -> None:
+    replica = ids.replica()
+    command = starter(launcher, replica, SLEEP, "os.kill(os.getpid(), 9)")
+    assert subprocess.run(command, check=False).returncode == -9
+    assert until(launcher, replica, running).pid
+
+
+def test_processes_that_start_the_same_launch_at_once_start_one(launcher: LocalLauncher, tmp_path: Path) -> None:
+    replica, starts = ids.replica(), tmp_path / "starts"
+    code = f"open({str(starts)!r}, 'a').write('x'); {SLEEP}"
+    starters = [subprocess.Popen(starter(launcher, replica, code)) for _ in range(4)]
+    assert [process.wait() for process in starters] == [0, 0, 0, 0]
+    printed(launcher, replica, "up")
+    wait(lambda: len(processes_of(launcher)) == 2, "one shim and one engine")
+    assert starts.read_text() == "x"
+
+
+def test_a_start_whose_owner_died_at_once_is_taken_over(
+    launcher: LocalLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("modelyard.launchers.local._spawn_shim", lambda *_: None)
+        replica = start(launcher, SLEEP)
+    assert launcher.observe(replica).state == "starting"
+    start(launcher, SLEEP, replica=replica)
+    assert until(launcher, replica, running).number == 1
+
+
+def test_records_are_for_their_owner_only(launcher: LocalLauncher) -> None:
+    replica = ids.replica()
+    launcher.workdir(replica)
+    start(launcher, "pass", replica=replica, env={"KEY": "secret"})
     until(launcher, replica, exited)
-    stranger = subprocess.Popen([sys.executable, "-c", SLEEP], start_new_session=True, stdout=subprocess.DEVNULL)
-    folder = Folder(launcher.root / replica)
-    state = folder.state(1)
-    assert state
-    state.pid, state.start, state.ended_at, state.epoch = stranger.pid, 0.0, None, "an earlier boot"
-    folder.write_state(state)
-    assert launcher.observe(replica).lost
-    start(launcher, "pass", 2, replica)
-    assert stranger.poll() is None
-    stranger.kill()
-    stranger.wait()
+    folder = launcher.root / replica
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.iterdir())}
+    assert modes[replica] == modes["work"] == 0o700
+    assert modes["launch-1.json"] == modes["state-1.json"] == modes["engine.log"] == 0o600
+
+
+def test_the_owner_keeps_no_secret_of_the_platform(launcher: LocalLauncher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELYARD_DATABASE_URL", "postgres://secret")
+    replica = start(launcher, SLEEP)
+    until(launcher, replica, running)
+    assert not [name for name in shim_of(launcher, replica).environ() if name.startswith(("MODELYARD", "DJANGO"))]
+
+
+def test_an_engine_starts_with_the_usual_signals(launcher: LocalLauncher) -> None:
+    replica = start(launcher, "import signal as s; print([s.getsignal(n) for n in (s.SIGHUP, s.SIGINT, s.SIGTERM)])")
+    until(launcher, replica, exited)
+    line = next(line for line in launcher.log_tail(replica) if line.startswith("["))
+    assert "SIG_IGN" not in line
+
+
+def test_what_a_terminal_sends_ends_no_engine(launcher: LocalLauncher) -> None:
+    replica = start(launcher, SLEEP)
+    until(launcher, replica, running)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        os.kill(shim_of(launcher, replica).pid, number)
+    launcher.stop(replica)
+    assert until(launcher, replica, exited).exit_code == -15
+
+
+@linux
+def test_adopted_children_that_ended_are_collected_while_the_engine_runs(launcher: LocalLauncher) -> None:
+    code = "import os\nif os.fork() == 0:\n if os.fork(): os._exit(0)\n os._exit(0)\nos.wait()\n"
+    replica = start(launcher, code + SLEEP)
+    printed(launcher, replica, "up")
+    engine = launcher.observe(replica).pid
+    wait(lambda: [child.pid for child in shim_of(launcher, replica).children()] == [engine], "a zombie is left")
+    assert psutil.pid_exists(engine or 0)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_under_the_log_neither_blocks_nor_ends_the_engine(launcher: LocalLauncher) -> None:
+    replica = ids.replica()
+    launcher.workdir(replica)
+    (launcher.root / replica / "engine.log").symlink_to("/dev/full")
+    start(launcher, "print('x' * 1_000_000, flush=True); raise SystemExit(4)", replica=replica)
+    assert until(launcher, replica, exited).exit_code == 4
