@@ -6,6 +6,7 @@ entry-point group `modelyard.runtimes`; the entry point's name is what the datab
 
 from modelyard.runtimes.contract import (
     CONTRACT_VERSION,
+    PROGRESS,
     Command,
     Estimate,
     EstimatePart,
@@ -17,7 +18,9 @@ from modelyard.runtimes.contract import (
     Level,
     Model,
     ModelFile,
+    OptimizeContext,
     Options,
+    Recipe,
     Route,
     Runtime,
     SampleRequest,
@@ -26,6 +29,7 @@ from modelyard.runtimes.contract import (
 
 __all__ = [
     "CONTRACT_VERSION",
+    "PROGRESS",
     "Command",
     "Estimate",
     "EstimatePart",
@@ -37,7 +41,9 @@ __all__ = [
     "Level",
     "Model",
     "ModelFile",
+    "OptimizeContext",
     "Options",
+    "Recipe",
     "Route",
     "Runtime",
     "SampleRequest",

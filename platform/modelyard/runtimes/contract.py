@@ -3,7 +3,7 @@
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -177,6 +177,39 @@ class SampleRequest:
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """An optimization that a runtime offers: its name is stored, title and description are what people read.
+
+    With `artifact` it makes a new model folder (see `Runtime.optimize`); without, the engine applies it while it loads.
+    `options` are set over the deployment's own, such as `{"quantization": "fp8"}`.
+    """
+
+    name: str
+    title: str
+    description: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    artifact: bool = True
+
+
+@dataclass(frozen=True)
+class OptimizeContext[O: Options]:
+    """One run of a recipe. What it makes goes to `output`, an empty folder; `workdir` is for whatever else it writes.
+
+    `output` becomes a model folder of its own, with everything that the engine needs; `model.path` is only read.
+    """
+
+    model: Model
+    recipe: Recipe
+    options: O
+    output: Path
+    workdir: Path
+
+
+PROGRESS = "progress"
+"""A line `progress 40 Quantizing` that a recipe's process prints is shown to people: percent, then what it does."""
+
+
+@dataclass(frozen=True)
 class Usage:
     """Tokens of one request, as the engine counted them."""
 
@@ -184,11 +217,23 @@ class Usage:
     completion_tokens: int = 0
 
 
+def with_text(body: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """The body of an OpenAI-shaped request with another text to work on, and no randomness in the answer."""
+    if "messages" in body:
+        return {**body, "messages": [{"role": "user", "content": text}], "temperature": 0, "seed": 0, "stream": False}
+    if "prompt" in body:
+        return {**body, "prompt": text, "temperature": 0, "seed": 0, "stream": False}
+    for name in ("query", "input", "inputs", "text"):
+        if isinstance(body.get(name), str) or (name == "input" and name in body):
+            return {**body, name: text}
+    return dict(body)
+
+
 class Runtime[O: Options](ABC):
     """One kind of engine. Instances hold no state: one object serves every deployment, from several threads.
 
-    Verbs, in the order they are called: `check`, `estimate`, `command`, `probe`, `failure`, `routes`, `usage`,
-    `metrics`, `sample`.
+    Verbs, in the order they are called: `check`, `estimate`, `recipes`, `optimize`, `command`, `probe`, `failure`,
+    `routes`, `sample`, `samples`, `usage`; and the names in `metrics`. Those with a body here may be left as they are.
     """
 
     contract_version: ClassVar[int] = CONTRACT_VERSION
@@ -207,6 +252,22 @@ class Runtime[O: Options](ABC):
     @abstractmethod
     def estimate(self, model: Model, options: O, host: Host) -> Estimate:
         """The memory this will need."""
+
+    def recipes(self, model: Model, options: O, host: Host) -> Sequence[Recipe]:  # noqa: ARG002 (most offer none)
+        """The optimizations that this runtime can apply to this model here."""
+        return ()
+
+    def optimize(self, context: OptimizeContext[O]) -> Command:
+        """How to run a recipe that makes an artifact: a process as an engine is one, that ends with 0 once it is done.
+
+        Its death is classified by `failure`. Raises Failure for a recipe that `recipes` doesn't offer.
+        """
+        raise Failure(
+            "no_such_recipe",
+            f"{self.title} has no recipe {context.recipe.name!r}.",
+            "Choose a recipe that it offers, or none.",
+            permanent=True,
+        )
 
     @abstractmethod
     def command(self, context: LaunchContext[O]) -> Command:
@@ -227,6 +288,14 @@ class Runtime[O: Options](ABC):
     @abstractmethod
     def sample(self, model: Model, options: O, served_name: str) -> SampleRequest:
         """A request that answers on this model."""
+
+    def samples(self, model: Model, options: O, served_name: str, texts: Sequence[str]) -> Sequence[SampleRequest]:
+        """Requests that show how well a model answers, one for each text; a runtime of other inputs makes up its own.
+
+        They have to be the same each time: the answers before and after an optimization are compared.
+        """
+        sample = self.sample(model, options, served_name)
+        return [replace(sample, body=with_text(sample.body, text)) for text in texts]
 
     def usage(self, path: str, body: Mapping[str, Any]) -> Usage | None:  # noqa: ARG002 (for runtimes whose paths differ)
         """Tokens of one answered request, from its JSON body or last stream event; OpenAI's shape unless overridden."""
