@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import models
 
 from apps.deployments.querysets import DeploymentQuerySet
-from apps.deployments.statuses import Desired, Outcome, ReplicaState, Status
+from apps.deployments.statuses import Desired, Outcome, ReplicaState, Role, Status
 from modelyard import ids
 
 if TYPE_CHECKING:
@@ -64,10 +64,38 @@ class Deployment(models.Model):
         permissions: ClassVar = [
             ("deploy_deployment", "Can deploy, re-deploy and re-trigger"),
             ("undeploy_deployment", "Can undeploy"),
+            ("decide_deployment", "Can accept or reject an optimization"),
         ]
 
     def __str__(self) -> str:
         return self.name
+
+    def undecided(self) -> "Version | None":
+        """The newest version whose optimization waits for accept or reject."""
+        return self.versions.filter(outcome=Outcome.UNDECIDED).first()
+
+
+class Artifact(models.Model):
+    """What a recipe made of a model: a folder of its own, found again by `key`, which is what it was made from."""
+
+    id = models.CharField("artifact ID", primary_key=True, max_length=24, default=ids.artifact, editable=False)
+    key = models.CharField(max_length=64, unique=True)
+    model = models.ForeignKey("models.Model", models.CASCADE, related_name="artifacts")
+    runtime = models.CharField(max_length=64)
+    recipe = models.CharField(max_length=64)
+    files = models.JSONField(default=list, help_text="Path, size and SHA-256 of each.")
+    size = models.BigIntegerField("size (bytes)", default=0)
+    made_at = models.DateTimeField(auto_now_add=True)
+
+    if TYPE_CHECKING:
+        model_id: str
+
+    class Meta:
+        ordering: ClassVar = ["-made_at"]
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"{self.recipe} of {self.model_id}"
 
 
 class Version(models.Model):
@@ -78,6 +106,13 @@ class Version(models.Model):
     options = models.JSONField(default=dict)
     replicas_wanted = models.PositiveSmallIntegerField("replicas", default=1)
     ready_seconds = models.PositiveIntegerField("start limit (s)", null=True, blank=True)
+    recipe = models.CharField("optimization", max_length=64, blank=True)
+    recipe_options = models.JSONField(default=dict, help_text="What the recipe sets over the options.")
+    threshold = models.FloatField("least agreement", default=0.98)
+    samples = models.TextField("own samples (JSONL)", blank=True)
+    artifact = models.ForeignKey(Artifact, models.SET_NULL, null=True, related_name="versions")
+    estimate = models.JSONField(default=dict, help_text="Memory it was expected to need, in bytes.")
+    peak_memory = models.BigIntegerField("peak memory (bytes)", null=True, help_text="The most one engine took.")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True)
@@ -88,7 +123,9 @@ class Version(models.Model):
 
     if TYPE_CHECKING:
         deployment_id: str
+        artifact_id: str | None
         replicas: RelatedManager["Replica"]
+        proof: "Proof"
 
     class Meta:
         ordering: ClassVar = ["-number"]
@@ -99,13 +136,38 @@ class Version(models.Model):
         return f"v{self.number}"
 
 
+class Proof(models.Model):
+    """What an optimization cost and brought: the report on one version, and what was decided about it."""
+
+    version = models.OneToOneField(Version, models.CASCADE, primary_key=True, related_name="proof")
+    agreement = models.FloatField(help_text="With the original's answers: 1 is the same.")
+    passed = models.BooleanField()
+    report = models.JSONField(default=dict)
+    made_at = models.DateTimeField(auto_now_add=True)
+    accepted = models.BooleanField(null=True, help_text="Empty: nobody has decided.")
+    decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    decided_at = models.DateTimeField(null=True)
+
+    class Meta:
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"{self.agreement:.4f}"
+
+    @property
+    def holds(self) -> bool:
+        """Whether the version may be deployed: it passed, or somebody accepted it; and nobody rejected it."""
+        return self.passed if self.accepted is None else self.accepted
+
+
 class Replica(models.Model):
-    """One engine process of a version: where it runs and how it is. The launcher knows it by `id`."""
+    """One process of a version: where it runs and how it is. The launcher knows it by `id`."""
 
     id = models.CharField("replica ID", primary_key=True, max_length=24, default=ids.replica, editable=False)
     deployment = models.ForeignKey(Deployment, models.CASCADE, related_name="replicas")
     version = models.ForeignKey(Version, models.CASCADE, related_name="replicas")
     ordinal = models.PositiveSmallIntegerField(default=0)
+    role = models.CharField(max_length=16, choices=Role, default=Role.SERVING)
     state = models.CharField(max_length=16, choices=ReplicaState, default=ReplicaState.WAITING)
     host = models.CharField(max_length=255, default="127.0.0.1")
     port = models.PositiveIntegerField(default=0)

@@ -12,16 +12,19 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.db.models import F
+from django.utils import timezone
 
-from apps.deployments import runtimes
-from apps.deployments.models import Deployment, Replica, Version
+from apps.deployments import fit, runtimes, versions
+from apps.deployments.models import Deployment, Proof, Replica, Version
 from apps.deployments.statuses import IDLE, RETRIGGERABLE, WORKING, Desired, Outcome, ReplicaState, Status
 from apps.deployments.transitions import move, record
+from apps.deployments.versions import NONE, Optimization
 from apps.models.models import Model
 from apps.models.models import Status as ModelStatus
 from modelyard import changes, launchers
 from modelyard.problems import Problem
 from modelyard.runtimes import Level, Options, Route, Runtime, SampleRequest
+from modelyard.runtimes import Model as RuntimeModel
 
 logger = logging.getLogger(__name__)
 MAX_TAGS, MAX_TAG_LENGTH = 20, 50
@@ -38,6 +41,7 @@ def create(
     tags: Iterable[str] = (),
     replicas: int = 1,
     ready_seconds: int | None = None,
+    optimization: Optimization = NONE,
 ) -> Deployment:
     """A new deployment with its first version, in Ready to Deploy. An empty `runtime` chooses one that can serve it."""
     if model.status != ModelStatus.READY:
@@ -46,8 +50,9 @@ def create(
             f"{model.name} isn't ready to deploy: its import is {ModelStatus(model.status).label.lower()}.",
             "Wait until the import is Ready, or mend what its report says and import it again.",
         )
-    runtime = runtime or runtimes.choose(model)
+    runtime = runtime or fit.choose(model)
     wanted = _checked_options(model, runtime, options or {})
+    plan = versions.plan(model, runtime, wanted, optimization, replicas=replicas, ready_seconds=ready_seconds)
     try:
         with transaction.atomic():
             deployment = Deployment.objects.create(
@@ -58,7 +63,7 @@ def create(
                 tags=clean_tags(tags),
                 added_by=by,
             )
-            version = _add_version(deployment, wanted, by, replicas, ready_seconds)
+            version = versions.add(deployment, plan, by=by)
             Deployment.objects.filter(pk=deployment.pk).update(target_version=version)
             record(deployment, "created", f"{deployment.name} was created.", by=by, status=Status.READY_TO_DEPLOY)
     except IntegrityError:
@@ -86,26 +91,70 @@ def redeploy(
     options: Mapping[str, Any] | None = None,
     replicas: int | None = None,
     ready_seconds: int | None = None,
+    optimization: Optimization | None = None,
 ) -> Deployment:
     """Make the next version and bring it up beside the running one, which serves until the new one is ready."""
     current = deployment.target_version
     if current is None:
         raise _refused(deployment, "Re-deploy")
     wanted = _checked_options(deployment.model, deployment.runtime, current.options if options is None else options)
+    plan = versions.plan(
+        deployment.model,
+        deployment.runtime,
+        wanted,
+        Optimization(current.recipe, current.threshold, current.samples) if optimization is None else optimization,
+        replicas=replicas or current.replicas_wanted,
+        ready_seconds=ready_seconds if ready_seconds is not None else current.ready_seconds,
+    )
     with transaction.atomic():
         locked = Deployment.objects.select_for_update().get(pk=deployment.pk)
         if locked.status in WORKING or (locked.status == Status.DEPLOYED and locked.desired == Desired.STOPPED):
             raise _refused(locked, "Re-deploy")
-        version = _add_version(
-            locked,
-            wanted,
-            by,
-            replicas or current.replicas_wanted,
-            ready_seconds if ready_seconds is not None else current.ready_seconds,
+        version = versions.add(locked, plan, by=by)
+        locked.versions.filter(outcome=Outcome.UNDECIDED).update(
+            outcome=Outcome.CANCELLED, reason=f"{version} was deployed instead.", ended_at=timezone.now()
         )
         _start(locked, {locked.status}, by, "redeploy_asked", "Re-deploy", version)
     deployment.refresh_from_db()
     return deployment
+
+
+def accept(deployment: Deployment, *, by: User | None) -> Deployment:
+    """Deploy an optimized version although it agrees less with the original than its threshold asks."""
+    with transaction.atomic():
+        locked = Deployment.objects.select_for_update().get(pk=deployment.pk)
+        version = _decided(locked, by, accepted=True)
+        record(locked, "accepted", f"The optimization of {version} was accepted.", by=by)
+        _start(locked, {locked.status}, by, "deploy_asked", "Deploy", version)
+    deployment.refresh_from_db()
+    return deployment
+
+
+def reject(deployment: Deployment, *, by: User | None) -> Deployment:
+    """Give an optimized version up. Where nothing else is set up, the next version is the same without optimization."""
+    with transaction.atomic():
+        locked = Deployment.objects.select_for_update().get(pk=deployment.pk)
+        version = _decided(locked, by, accepted=False)
+        Version.objects.filter(pk=version.pk).update(outcome=Outcome.REJECTED, reason="The optimization was rejected.")
+        message = f"The optimization of {version} was rejected."
+        if locked.target_version_id == version.pk:
+            plain = versions.add(locked, versions.without_optimization(locked, version), by=by)
+            Deployment.objects.filter(pk=locked.pk).update(target_version=plain)
+            message += f" {plain} is the same without it."
+        record(locked, "rejected", message, by=by)
+        changes.announce("deployment", locked.pk)
+    deployment.refresh_from_db()
+    return deployment
+
+
+def _decided(locked: Deployment, by: User | None, *, accepted: bool) -> Version:
+    version = locked.undecided()
+    if version is None or locked.status in WORKING:
+        verb = "Accept" if accepted else "Reject"
+        raise _refused(locked, verb)
+    Proof.objects.filter(version=version).update(accepted=accepted, decided_by=by, decided_at=timezone.now())
+    version.refresh_from_db()
+    return version
 
 
 def undeploy(deployment: Deployment, *, by: User | None) -> Deployment:
@@ -189,25 +238,29 @@ def curl(deployment: Deployment, key: str, base_url: str) -> str:
 
 def sample_of(deployment: Deployment) -> SampleRequest:
     """A request that answers on this deployment."""
-    runtime, options = _runtime_of(deployment)
+    runtime, model, options = _serving(deployment)
     with runtimes.asking(deployment.runtime):
-        return runtime.sample(runtimes.as_contract(deployment.model), options, deployment.name)
+        return runtime.sample(model, options, deployment.name)
 
 
 def routes(deployment: Deployment) -> Sequence[Route]:
     """The engine's paths that callers may use; none where the runtime can't say."""
     try:
-        runtime, options = _runtime_of(deployment)
+        runtime, model, options = _serving(deployment)
         with runtimes.asking(deployment.runtime):
-            return runtime.routes(runtimes.as_contract(deployment.model), options)
+            return runtime.routes(model, options)
     except Problem:
         return ()  # shown on the deployment and in the system checks; nothing can be called
 
 
-def _runtime_of(deployment: Deployment) -> tuple[Runtime[Any], Options]:
+def _serving(deployment: Deployment) -> tuple[Runtime[Any], RuntimeModel, Options]:
+    """The runtime, and what it serves or would serve with which options."""
     version = deployment.live_version or deployment.target_version
     runtime = runtimes.get(deployment.runtime)
-    return runtime, runtimes.options_of(runtime, version.options if version else {})
+    if version is None:
+        return runtime, runtimes.as_contract(deployment.model), runtimes.options_of(runtime, {})
+    model = runtimes.model_for(deployment.model, version.artifact)
+    return runtime, model, runtimes.options_for(runtime, version)
 
 
 def clean_tags(tags: Iterable[str]) -> list[str]:
@@ -231,16 +284,15 @@ def _start(
     verb: str,
     version: Version | None = None,
 ) -> Deployment:
-    from django.utils import timezone
-
     version = version or deployment.target_version
     if version is None:
         raise _refused(deployment, verb)
     _checked_options(deployment.model, deployment.runtime, version.options)
+    optimize = versions.needs_optimizing(version)
     with transaction.atomic():
         started = move(
             deployment,
-            Status.DEPLOYING,
+            Status.OPTIMIZING if optimize else Status.DEPLOYING,
             allowed=[Status(status) for status in allowed],
             code=code,
             message=f"{verb} of {version} was asked for.",
@@ -253,7 +305,11 @@ def _start(
         if not started:
             raise _refused(deployment, verb)
         Version.objects.filter(pk=version.pk).update(
-            outcome=Outcome.DEPLOYING, started_at=timezone.now(), ready_at=None, ended_at=None, reason=""
+            outcome=Outcome.OPTIMIZING if optimize else Outcome.DEPLOYING,
+            started_at=timezone.now(),
+            ready_at=None,
+            ended_at=None,
+            reason="",
         )
         _changed(deployment)
     return deployment
@@ -267,27 +323,9 @@ def _changed(deployment: Deployment) -> None:
     transaction.on_commit(lambda: enqueue(identifier), robust=True)
 
 
-def _add_version(
-    deployment: Deployment,
-    options: dict[str, Any],
-    by: User | None,
-    replicas: int,
-    ready_seconds: int | None,
-) -> Version:
-    newest = deployment.versions.order_by("-number").first()
-    return Version.objects.create(
-        deployment=deployment,
-        number=newest.number + 1 if newest else 1,
-        options=options,
-        replicas_wanted=replicas,
-        ready_seconds=ready_seconds,
-        created_by=by,
-    )
-
-
 def _checked_options(model: Model, runtime: str, values: Mapping[str, Any]) -> dict[str, Any]:
     options = runtimes.options_of(runtimes.get(runtime), values)
-    blocks = [finding for finding in runtimes.findings(model, runtime, values) if finding.level == Level.BLOCK]
+    blocks = [finding for finding in fit.findings(model, runtime, values) if finding.level == Level.BLOCK]
     if blocks:
         raise Problem(
             blocks[0].code,
@@ -319,6 +357,8 @@ def _refused(deployment: Deployment, verb: str) -> Problem:
         "Deploy": "Deploy is for what is Ready to Deploy; Re-trigger for Failed or Stopped, Re-deploy for Deployed.",
         "Re-trigger": "Re-trigger is for what has Failed or is Stopped.",
         "Re-deploy": "Wait until it has settled, or undeploy it first.",
+        "Accept": "Nothing of it waits for a decision.",
+        "Reject": "Nothing of it waits for a decision.",
         "Undeploy": "It isn't deployed: there is nothing to undeploy.",
     }[verb]
     return Problem("wrong_status", f"{verb} isn't possible: {deployment.name} is {_state(deployment)}.", rule)

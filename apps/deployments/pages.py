@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from apps.apikeys import operations as apikeys
 from apps.apikeys.models import ApiKey, State, state_of
-from apps.deployments import operations, runtimes
+from apps.deployments import fit, operations, runtimes
 from apps.deployments.forms import ConfigurationForm, DeployForm, RedeployForm
 from apps.deployments.models import Deployment
 from apps.deployments.statuses import IDLE, RETRIGGERABLE, WORKING, ReplicaState, Status
@@ -236,7 +236,7 @@ def add(request: HttpRequest) -> HttpResponse:
 def _create(request: HttpRequest, form: DeployForm) -> Deployment | None:
     values = form.cleaned_data
     try:
-        runtime = values["runtime"] or runtimes.choose(values["model"])
+        runtime = values["runtime"] or fit.choose(values["model"])
         return operations.create(
             model=values["model"], name=values["name"], by=console.person(request), runtime=runtime,
             options=form.options(runtime) if values["runtime"] else {}, description=values["description"],

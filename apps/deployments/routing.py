@@ -7,7 +7,7 @@ from django.conf import settings
 from apps.deployments import operations
 from apps.deployments.models import Deployment
 from apps.deployments.reconciler.engines import engine_secret
-from apps.deployments.statuses import Desired, ReplicaState
+from apps.deployments.statuses import Desired, ReplicaState, Role
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _paths(deployment: Deployment) -> tuple[PathRule, ...]:
 
 
 def _backends(deployment: Deployment) -> tuple[Backend, ...]:
-    ready = deployment.replicas.filter(state=ReplicaState.READY, version=deployment.live_version)
+    ready = deployment.replicas.filter(role=Role.SERVING, state=ReplicaState.READY, version=deployment.live_version)
     return tuple(
         Backend(replica.pk, replica.host, replica.port, engine_secret(replica.pk, replica.launches))
         for replica in ready

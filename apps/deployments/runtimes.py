@@ -5,17 +5,19 @@ import functools
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import psutil
 import pydantic
 
+from apps.deployments.models import Artifact, Version
+from apps.deployments.optimization import artifacts
 from apps.models import storage
 from apps.models.models import Model as ModelRow
 from modelyard.problems import Problem
-from modelyard.runtimes import CONTRACT_VERSION, Failure, Finding, Gpu, Host, Level, Model, ModelFile, Options, Runtime
+from modelyard.runtimes import CONTRACT_VERSION, Failure, Gpu, Host, Model, ModelFile, Options, Runtime
 
 GROUP = "modelyard.runtimes"
 logger = logging.getLogger(__name__)
@@ -105,19 +107,26 @@ def as_contract(row: ModelRow) -> Model:
     )
 
 
+def model_for(row: ModelRow, artifact: Artifact | None) -> Model:
+    """What a version serves: the model, or the artifact that a recipe made of it."""
+    model = as_contract(row)
+    if artifact is None:
+        return model
+    files = tuple(ModelFile(file["path"], file["size"], file["sha256"]) for file in artifact.files)
+    return replace(model, path=artifacts.folder(artifact), files=files)
+
+
+def options_for(runtime: Runtime[Any], version: Version, *, original: bool = False) -> Options:
+    """A version's options, with what its recipe sets over them; a Problem if the plugin doesn't take them any more."""
+    over = {} if original else version.recipe_options
+    return options_of(runtime, {**version.options, **over})
+
+
 def host() -> Host:
     """This machine, as it is now."""
     memory = psutil.virtual_memory()
     gpus: tuple[Gpu, ...] = ()
     return Host(psutil.cpu_count() or 1, memory.total, memory.available, gpus)
-
-
-def findings(row: ModelRow, name: str, values: Mapping[str, Any]) -> list[Finding]:
-    """What a runtime says about serving a model here."""
-    runtime = get(name)
-    options = options_of(runtime, values)
-    with asking(name):
-        return list(runtime.check(as_contract(row), options, host()))
 
 
 @contextlib.contextmanager
@@ -131,25 +140,3 @@ def asking(name: str) -> Iterator[None]:
         logger.exception("the runtime %s failed", name)
         step = "Mend or upgrade its package; the log of the web process has the details."
         raise Problem("runtime_error", f"The runtime {name} failed: {type(error).__name__}: {error}.", step) from None
-
-
-def choose(row: ModelRow) -> str:
-    """The first runtime that can serve a model here; a Problem that says why each can't."""
-    reasons = []
-    for name, entry in sorted(registry().items()):
-        if entry.runtime is None:
-            reasons.append(f"{name}: {entry.problem}")
-            continue
-        try:
-            blocks = [finding for finding in findings(row, name, {}) if finding.level == Level.BLOCK]
-        except Problem as problem:
-            reasons.append(f"{name}: {problem}")
-            continue
-        if not blocks:
-            return name
-        reasons.append(f"{name}: {blocks[0].message} {blocks[0].fix}".strip())
-    raise Problem(
-        "no_runtime",
-        f"No installed runtime can serve {row.name}. {' · '.join(reasons)}".strip(),
-        "Install a runtime plugin for this format, or mend what is named here.",
-    )

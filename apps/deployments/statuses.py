@@ -8,9 +8,9 @@ class Status(models.TextChoices):
 
     (create) -> READY_TO_DEPLOY
     READY_TO_DEPLOY -> OPTIMIZING, DEPLOYING
-    OPTIMIZING -> READY_TO_DEPLOY, DEPLOYING, FAILED, STOPPED
+    OPTIMIZING -> READY_TO_DEPLOY, DEPLOYING, DEPLOYED, FAILED, STOPPED
     DEPLOYING -> DEPLOYED, FAILED, STOPPED
-    DEPLOYED -> DEPLOYING, FAILED, STOPPED
+    DEPLOYED -> OPTIMIZING, DEPLOYING, FAILED, STOPPED
     FAILED -> OPTIMIZING, DEPLOYING, STOPPED
     STOPPED -> OPTIMIZING, DEPLOYING
     """
@@ -34,9 +34,11 @@ IDLE = frozenset({Status.READY_TO_DEPLOY, Status.FAILED, Status.STOPPED})
 
 FOLLOWS: dict[Status, frozenset[Status]] = {
     Status.READY_TO_DEPLOY: frozenset({Status.OPTIMIZING, Status.DEPLOYING}),
-    Status.OPTIMIZING: frozenset({Status.READY_TO_DEPLOY, Status.DEPLOYING, Status.FAILED, Status.STOPPED}),
+    Status.OPTIMIZING: frozenset(
+        {Status.READY_TO_DEPLOY, Status.DEPLOYING, Status.DEPLOYED, Status.FAILED, Status.STOPPED}
+    ),
     Status.DEPLOYING: frozenset({Status.DEPLOYED, Status.FAILED, Status.STOPPED}),
-    Status.DEPLOYED: frozenset({Status.DEPLOYING, Status.FAILED, Status.STOPPED}),
+    Status.DEPLOYED: frozenset({Status.OPTIMIZING, Status.DEPLOYING, Status.FAILED, Status.STOPPED}),
     Status.FAILED: frozenset({Status.OPTIMIZING, Status.DEPLOYING, Status.STOPPED}),
     Status.STOPPED: frozenset({Status.OPTIMIZING, Status.DEPLOYING}),
 }
@@ -53,10 +55,26 @@ class Outcome(models.TextChoices):
     """How the deployment of a version ended."""
 
     PENDING = "pending", "Not deployed yet"
+    OPTIMIZING = "optimizing", "Optimizing"
+    UNDECIDED = "undecided", "Waits for accept or reject"
+    REJECTED = "rejected", "Rejected"
     DEPLOYING = "deploying", "Deploying"
     SUCCEEDED = "succeeded", "Success"
     FAILED = "failed", "Failed"
     CANCELLED = "cancelled", "Cancelled"
+
+
+UNFINISHED = frozenset({Outcome.OPTIMIZING, Outcome.DEPLOYING})
+"""Outcomes of a version that something is being done for."""
+
+
+class Role(models.TextChoices):
+    """What a process of a deployment is for."""
+
+    SERVING = "serving", "Serves"
+    OPTIMIZING = "optimizing", "Runs the recipe"
+    ORIGINAL = "original", "Proof: the original"
+    OPTIMIZED = "optimized", "Proof: optimized"
 
 
 class ReplicaState(models.TextChoices):

@@ -14,8 +14,9 @@ from redis.exceptions import RedisError
 
 from apps.deployments import transitions
 from apps.deployments.models import Deployment, Replica, Version
+from apps.deployments.optimization import artifacts
 from apps.deployments.reconciler import reconcile as run_pass
-from apps.deployments.statuses import WORKING, Desired, Outcome, ReplicaState, Status
+from apps.deployments.statuses import UNFINISHED, WORKING, Desired, Outcome, ReplicaState, Status
 from modelyard import launchers
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ def _stall(deployment: Deployment) -> None:
             live_version=None,
         )
         if failed:
-            Version.objects.filter(deployment=deployment, outcome=Outcome.DEPLOYING).update(
+            Version.objects.filter(deployment=deployment, outcome__in=UNFINISHED).update(
                 outcome=Outcome.FAILED, reason=message, ended_at=timezone.now()
             )
 
@@ -98,6 +99,7 @@ def _stall(deployment: Deployment) -> None:
 @shared_task
 def reap() -> None:
     """End engines whose replica the database doesn't know or counts as ended, and forget their records."""
+    artifacts.sweep()
     launcher = launchers.default()
     known = list(launcher.known())
     owned = set(Replica.objects.exclude(state=ReplicaState.ENDED).filter(pk__in=known).values_list("pk", flat=True))

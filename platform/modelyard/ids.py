@@ -19,5 +19,9 @@ def deployment() -> str:
     return new("dep")
 
 
+def artifact() -> str:
+    return new("art")
+
+
 def replica() -> str:
     return new("rep")

@@ -9,7 +9,7 @@ DEPLOY = [
     *VIEW,
     "models.import_model", "models.change_model",
     "deployments.add_deployment", "deployments.change_deployment",
-    "deployments.deploy_deployment", "deployments.undeploy_deployment",
+    "deployments.deploy_deployment", "deployments.undeploy_deployment", "deployments.decide_deployment",
     "apikeys.add_apikey", "apikeys.revoke_apikey",
 ]  # fmt: skip
 GROUPS = {

@@ -189,6 +189,7 @@ SERVESTATIC_AUTOREFRESH = False
 MODELS_DIR = environment.directory("models")
 UPLOADS_DIR = environment.directory("uploads")
 ENGINES_DIR = environment.directory("engines")
+ARTIFACTS_DIR = environment.directory("artifacts")  # what optimization recipes made
 FILE_UPLOAD_TEMP_DIR = str(UPLOADS_DIR)  # the same file system as the models, so that a finished upload is only renamed
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 MAX_UPLOAD_BYTES = environment.number("MAX_UPLOAD_BYTES", 64 * 2**30)

@@ -32,7 +32,7 @@ def make(model: Model, person: User) -> Iterator[Make]:
     """Makes deployments of the echo runtime, and ends their engines afterwards."""
 
     def one(name: str = "hello", **options: object) -> Deployment:
-        extra = {key: options.pop(key) for key in ("ready_seconds", "replicas") if key in options}
+        extra = {key: options.pop(key) for key in ("ready_seconds", "replicas", "optimization") if key in options}
         return operations.create(model=model, name=name, runtime="echo", options=options, by=person, **extra)
 
     yield one

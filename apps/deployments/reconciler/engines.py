@@ -12,7 +12,7 @@ from apps.deployments.models import Deployment, Replica, Version
 from apps.deployments.statuses import ReplicaState
 from modelyard.launchers import Launch, Launcher, NoFreePort
 from modelyard.problems import Problem
-from modelyard.runtimes import Failure, LaunchContext, Options, Runtime
+from modelyard.runtimes import Failure, LaunchContext, Model, Options, Runtime
 
 HOST = "127.0.0.1"
 
@@ -24,9 +24,10 @@ def engine_secret(replica_id: str, launch: int) -> str:
 
 
 class Engines:
-    """The engines of one deployment's version, as its runtime drives them."""
+    """The engines of a version, as its runtime drives them; with `original`, without its optimization."""
 
-    def __init__(self, deployment: Deployment, version: Version, launcher: Launcher) -> None:
+    def __init__(self, deployment: Deployment, version: Version, launcher: Launcher, *, original: bool = False) -> None:
+        self.original = original
         self.deployment = deployment
         self.version = version
         self.launcher = launcher
@@ -43,9 +44,14 @@ class Engines:
     def options(self) -> Options:
         """The version's options. Failure (permanent) if an upgraded plugin doesn't take them any more."""
         try:
-            return runtimes.options_of(self.runtime, self.version.options)
+            return runtimes.options_for(self.runtime, self.version, original=self.original)
         except Problem as problem:
             raise Failure(problem.code, problem.message, problem.next_step, permanent=True) from None
+
+    @property
+    def model(self) -> Model:
+        """The model as imported, or what the version's recipe made of it."""
+        return runtimes.model_for(self.deployment.model, None if self.original else self.version.artifact)
 
     @property
     def ready_seconds(self) -> float:
@@ -55,7 +61,7 @@ class Engines:
     def context(self, replica: Replica) -> LaunchContext[Any]:
         """What the runtime is told about the replica's current launch."""
         return LaunchContext(
-            model=runtimes.as_contract(self.deployment.model),
+            model=self.model,
             options=self.options,
             host=HOST,
             port=replica.port,

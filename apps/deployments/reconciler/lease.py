@@ -35,8 +35,8 @@ def hold(deployment_id: str) -> Iterator[Deployment | None]:
         Deployment.objects.filter(pk=deployment_id, lease_owner=owner).update(lease_owner="", lease_until=None)
 
 
-def renew(deployment: Deployment) -> bool:
+def renew(deployment: Deployment, seconds: float = SECONDS) -> bool:
     """Keep the lease for another while, and say that work goes on; False if it was lost in the meantime."""
     now = timezone.now()
     mine = Deployment.objects.filter(pk=deployment.pk, lease_owner=deployment.lease_owner)
-    return bool(mine.update(lease_until=now + timedelta(seconds=SECONDS), heartbeat_at=now, stalled_at=None))
+    return bool(mine.update(lease_until=now + timedelta(seconds=seconds), heartbeat_at=now, stalled_at=None))

@@ -7,11 +7,12 @@ from django.db import transaction
 from django.utils import timezone
 
 from apps.deployments import transitions
-from apps.deployments.models import Deployment, Replica, Version
+from apps.deployments.models import Deployment, Proof, Replica, Version
 from apps.deployments.reconciler import lease, policy
 from apps.deployments.reconciler.engines import Engines
+from apps.deployments.reconciler.optimizing import OptimizationStep, clean_up
 from apps.deployments.reconciler.replicas import ReplicaStep, drain
-from apps.deployments.statuses import WORKING, Desired, Outcome, ReplicaState, Status
+from apps.deployments.statuses import UNFINISHED, WORKING, Desired, Outcome, ReplicaState, Role, Status
 from modelyard import launchers
 from modelyard.launchers import ProcessState
 from modelyard.runtimes import Failure
@@ -54,10 +55,12 @@ class Pass:
         with transaction.atomic():
             if not self._move(Status.STOPPED, "stopped", "All engines have ended; nothing runs.", live_version=None):
                 return
-            if target and target.outcome == Outcome.DEPLOYING:
+            if target and target.outcome in UNFINISHED:
                 self._close(target, Outcome.CANCELLED, "Undeployed before it was ready.")
             if live:
                 Version.objects.filter(pk=live.pk).update(ended_at=self.now)
+        if target and target.recipe:
+            clean_up(target)
 
     def _move(self, to: Status, code: str, message: str, **more: Any) -> bool:
         """A change of status that holds only if nobody has asked for anything since this pass looked."""
@@ -69,8 +72,15 @@ class Pass:
         version = self.deployment.target_version
         if version is None or self.deployment.status in {Status.FAILED, Status.READY_TO_DEPLOY, Status.STOPPED}:
             return
+        if self.deployment.status == Status.OPTIMIZING:
+            self._optimize(version)
+            return
         engines = Engines(self.deployment, version, self.launcher)
-        mine = [r for r in self.replicas if r.version_id == version.pk and r.state != ReplicaState.DRAINING]
+        mine = [
+            r
+            for r in self.replicas
+            if r.version_id == version.pk and r.role == Role.SERVING and r.state != ReplicaState.DRAINING
+        ]
         mine += self._missing(version, {replica.ordinal for replica in mine})
         for replica in mine:
             if not lease.renew(self.deployment):
@@ -82,6 +92,37 @@ class Pass:
                 return
         self._keep_serving(version)
         self._settle(version, mine)
+
+    def _optimize(self, version: Version) -> None:
+        """The artifact and its proof; what serves meanwhile goes on serving."""
+        if not lease.renew(self.deployment):
+            return
+        step = OptimizationStep(self.deployment, version, self.launcher, self.now)
+        step.run()
+        self._keep_serving(version)
+        if step.failure:
+            self._failed(version, step.replica, step.failure, Engines(self.deployment, version, self.launcher))
+            clean_up(version)
+        elif step.proof:
+            self._decide(version, step.proof)
+
+    def _decide(self, version: Version, proof: Proof) -> None:
+        score = f"{proof.agreement:.4f} against {version.threshold:.4f}"
+        live = self.deployment.live_version
+        with transaction.atomic():
+            if proof.holds:
+                message = f"The optimized model agrees with the original: {score}."
+                if self._move(Status.DEPLOYING, "proof_passed", message):
+                    Version.objects.filter(pk=version.pk).update(outcome=Outcome.DEPLOYING)
+                return
+            message = (
+                f"The optimized model agrees too little with the original: {score}. {version} waits for a decision."
+            )
+            step = "Look at the report, then accept or reject the optimization."
+            more: dict[str, Any] = {"desired": Desired.STOPPED} if live is None else {"target_version": live}
+            to = Status.READY_TO_DEPLOY if live is None else Status.DEPLOYED
+            if self._move(to, "proof_undecided", message, next_step=step, **more):
+                Version.objects.filter(pk=version.pk).update(outcome=Outcome.UNDECIDED, reason=message)
 
     def _spared(self, replica: Replica, failure: Failure, mine: list[Replica]) -> bool:
         """One bad engine doesn't take down the others that serve: it is ended, and tried again much later."""
@@ -150,12 +191,11 @@ class Pass:
                 if previous and previous.pk != version.pk:
                     Version.objects.filter(pk=previous.pk).update(ended_at=self.now)
 
-    def _failed(self, version: Version, replica: Replica, failure: Failure, engines: Engines) -> None:
-        detail: dict[str, object] = {
-            "replica": replica.pk,
-            "exit_code": replica.exit_code,
-            "log": engines.log_tail(replica, 60),
-        }
+    def _failed(self, version: Version, replica: Replica | None, failure: Failure, engines: Engines) -> None:
+        detail: dict[str, object] = {}
+        if replica:
+            log = engines.log_tail(replica, 60)
+            detail = {"replica": replica.pk, "exit_code": replica.exit_code, "log": log}
         with transaction.atomic():
             if self._roll_back(version, failure, detail):
                 self._close(version, Outcome.FAILED, failure.message)
@@ -174,7 +214,7 @@ class Pass:
             # A version that had succeeded stays a success that ended: the reason says how.
             again = version.outcome == Outcome.SUCCEEDED
             self._close(version, Outcome.SUCCEEDED if again else Outcome.FAILED, failure.message)
-        for each in {each.pk: each for each in [*self.replicas, replica]}.values():
+        for each in {each.pk: each for each in [*self.replicas, *([replica] if replica else [])]}.values():
             drain(each, self.launcher, self.now, at_once=True)
 
     def _roll_back(self, version: Version, failure: Failure, detail: dict[str, object]) -> bool:
@@ -215,6 +255,8 @@ class Pass:
         return policy.PASS if unfinished else None
 
     def _stage(self, states: list[str]) -> str:
+        if self.deployment.status == Status.OPTIMIZING and self.deployment.desired == Desired.RUNNING:
+            return self.deployment.stage
         if self.deployment.desired == Desired.STOPPED:
             return "Draining" if states and self.deployment.status not in {Status.FAILED, Status.STOPPED} else ""
         if ReplicaState.STARTING in states:

@@ -13,6 +13,7 @@ DRAIN_AT_LEAST = 2.0  # web processes learn of a draining replica within 1 s
 DRAIN_AT_MOST = 120.0  # requests that still run then are cut
 MAX_CRASHES = 5  # deaths in a row of an engine that had been ready: a crash loop
 MAX_START_CRASHES = 3  # deaths in a row of one that never was
+RECIPE_AT_MOST = 6 * 3600.0  # a recipe that runs longer hangs
 SPARED = 300.0  # before an engine that can't be brought up beside healthy ones is tried again
 KEPT_REPLICAS = 5  # ended ones kept for their logs, per deployment
 

@@ -3,11 +3,12 @@
 import logging
 from datetime import datetime
 
+from django.db.models import Q
 from django.utils import timezone
 
 from apps.deployments import transitions
 from apps.deployments.gateway import inflight
-from apps.deployments.models import Deployment, Replica
+from apps.deployments.models import Deployment, Replica, Version
 from apps.deployments.reconciler import policy
 from apps.deployments.reconciler.engines import Engines
 from apps.deployments.statuses import ReplicaState
@@ -193,8 +194,14 @@ class ReplicaStep:
         }
 
     def _remember_memory(self, seen: Observation) -> None:
-        if seen.memory:
-            self._save(memory=seen.memory, peak_memory=max(seen.memory, self.replica.peak_memory or 0))
+        if not seen.memory:
+            return
+        peak = max(seen.memory, seen.peak_memory or 0, self.replica.peak_memory or 0)
+        self._save(memory=seen.memory, peak_memory=peak)
+        # Kept with the version, so that it can be held against the estimate when the engine is long gone.
+        Version.objects.filter(Q(peak_memory=None) | Q(peak_memory__lt=peak), pk=self.replica.version_id).update(
+            peak_memory=peak
+        )
 
     def _save(self, **fields: object) -> None:
         for name, value in fields.items():

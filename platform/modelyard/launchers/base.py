@@ -34,7 +34,8 @@ class Observation:
 
     `exit_code` is negative for a signal (-9: SIGKILL), None while running. `requested` says that `stop` asked for the
     end, so that the exit is no crash; `lost` that the engine's owner was killed with it: nobody saw how it ended.
-    Memory is the resident set of the engine's whole process tree, in bytes.
+    Memory is the resident set of the engine's whole process tree, in bytes; the peak is the sum of what each of its
+    processes took at most, where the system counts that.
     """
 
     state: ProcessState
@@ -46,6 +47,7 @@ class Observation:
     requested: bool = False
     lost: bool = False
     memory: int | None = None
+    peak_memory: int | None = None
 
 
 class NoFreePort(Exception):

@@ -168,6 +168,7 @@ def _passed_on() -> dict[str, str]:
 
 def _observation(state: State) -> Observation:
     running = state.ended_at is None
+    taken = processes.memory(state.pid) if running and state.pid else None
     kind = (ProcessState.RUNNING if state.pid else ProcessState.STARTING) if running else ProcessState.EXITED
     return Observation(
         state=kind,
@@ -178,7 +179,8 @@ def _observation(state: State) -> Observation:
         exit_code=state.exit_code,
         requested=state.requested,
         lost=state.error == "lost",
-        memory=processes.memory(state.pid) if running and state.pid else None,
+        memory=taken[0] if taken else None,
+        peak_memory=taken[1] if taken else None,
     )
 
 

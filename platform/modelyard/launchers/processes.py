@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import time
@@ -116,18 +117,30 @@ def end(processes: Iterable[psutil.Process], patience: float = 2.0) -> None:
             return
 
 
-def memory(pid: int) -> int | None:
-    """Resident bytes of a process and its descendants; None if it is gone."""
+def memory(pid: int) -> tuple[int, int] | None:
+    """Resident bytes of a process and its descendants, now and the sum of their peaks; None if it is gone."""
     try:
         top = psutil.Process(pid)
         tree = [top, *top.children(recursive=True)]
     except psutil.Error:
         return None
-    total = 0
+    now = peak = 0
     for process in tree:
         with contextlib.suppress(psutil.Error):
-            total += process.memory_info().rss
-    return total
+            resident = process.memory_info().rss
+            now += resident
+            peak += max(resident, _most(process.pid))
+    return now, peak
+
+
+def _most(pid: int) -> int:
+    """The most that a process had resident, as Linux counts it; 0 elsewhere."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    return int(found[1]) << 10 if found else 0
 
 
 def wait_gone(pid: int, start: float, seconds: float) -> bool:

@@ -192,15 +192,15 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class OptimizeContext[O: Options]:
-    """One run of a recipe. What it makes goes to `output`, an empty folder; `workdir` is for whatever else it writes.
+class OptimizeContext:
+    """One run of a recipe. What it makes depends on the model and the recipe alone, so that it can be used again.
 
-    `output` becomes a model folder of its own, with everything that the engine needs; `model.path` is only read.
+    It goes to `output`, an empty folder, which becomes a model folder of its own with everything that the engine
+    needs. `workdir` is for whatever else is written; `model.path` is only read.
     """
 
     model: Model
     recipe: Recipe
-    options: O
     output: Path
     workdir: Path
 
@@ -257,7 +257,7 @@ class Runtime[O: Options](ABC):
         """The optimizations that this runtime can apply to this model here."""
         return ()
 
-    def optimize(self, context: OptimizeContext[O]) -> Command:
+    def optimize(self, context: OptimizeContext) -> Command:
         """How to run a recipe that makes an artifact: a process as an engine is one, that ends with 0 once it is done.
 
         Its death is classified by `failure`. Raises Failure for a recipe that `recipes` doesn't offer.

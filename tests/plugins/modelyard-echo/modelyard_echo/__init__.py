@@ -18,11 +18,15 @@ from modelyard.runtimes import (
     LaunchContext,
     Level,
     Model,
+    OptimizeContext,
     Options,
+    Recipe,
     Route,
     Runtime,
     SampleRequest,
 )
+
+RECIPES = ("copy", "shout", "crash", "empty", "endless")
 
 
 class EchoOptions(Options):
@@ -33,6 +37,7 @@ class EchoOptions(Options):
     )
     start_seconds: float = pydantic.Field(0, title="Start time (s)", description="How long loading takes.", ge=0)
     words_per_second: float = pydantic.Field(20, title="Speed", description="Words a second of a stream.", gt=0)
+    loud: bool = pydantic.Field(False, title="Loud", description="Answer in capitals.")
     refuse: bool = pydantic.Field(False, title="Refuse", description="Let the check find that it can't serve.")
 
 
@@ -55,7 +60,18 @@ class EchoRuntime(Runtime[EchoOptions]):
         argv = [sys.executable, str(Path(__file__).with_name("engine.py")), context.host, str(context.port)]
         options = context.options
         argv += [options.fault or "-", str(options.start_seconds), str(options.words_per_second), str(context.workdir)]
+        argv += [str(context.model.path), str(int(options.loud))]
         return Command(argv, {"ECHO_SECRET": context.secret}, stop_seconds=5)
+
+    def recipes(self, model: Model, options: EchoOptions, host: Host) -> Sequence[Recipe]:
+        return [
+            *(Recipe(name, name.title(), f"A recipe that does {name}.") for name in RECIPES),
+            Recipe("loud", "Loud", "Answers in capitals.", {"loud": True}, artifact=False),
+        ]
+
+    def optimize(self, context: OptimizeContext) -> Command:
+        script = str(Path(__file__).with_name("recipe.py"))
+        return Command([sys.executable, script, context.recipe.name, str(context.output)], stop_seconds=2)
 
     def probe(self, context: LaunchContext[EchoOptions], timeout_seconds: float) -> None:
         body = {"messages": [{"role": "user", "content": "ping"}]}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 HOST, PORT, FAULT, START, SPEED = sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4]), float(sys.argv[5])
 FOLDER = Path(sys.argv[6])
+LOUD = sys.argv[8] == "1" or (Path(sys.argv[7]) / "shout").exists()
 SECRET = os.environ["ECHO_SECRET"]
 
 
@@ -32,6 +33,7 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(3600)
         (FOLDER / "answered").touch()
         text = body["messages"][-1]["content"]
+        text = text.upper() if LOUD else text
         if body.get("stream"):
             self.stream(text.split())
         else:
