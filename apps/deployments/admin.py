@@ -11,7 +11,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from apps.deployments import pages
+from apps.deployments import fitting, pages, proofs
 from apps.deployments.models import Deployment
 from apps.deployments.statuses import RETRIGGERABLE, WORKING, Desired, Status
 from apps.models.models import Model
@@ -48,7 +48,7 @@ class DeploymentAdmin(console.ModelAdmin):
     list_display_links: ClassVar = ["title"]
     list_filter: ClassVar = ["status", "runtime", TagFilter, ("model", admin.RelatedOnlyFieldListFilter),
                              ("added_by", admin.RelatedOnlyFieldListFilter)]  # fmt: skip
-    list_select_related: ClassVar = ["model", "added_by"]
+    list_select_related: ClassVar = ["model", "added_by", "target_version"]
     search_fields: ClassVar = ["name", "id", "description", "model__name"]
     search_help_text = "Name, ID, description or model"
     list_per_page = 50
@@ -113,11 +113,15 @@ class DeploymentAdmin(console.ModelAdmin):
         own = [
             path("live/", wrap(self.live), name=name("live")),
             path("add/", wrap(pages.add), name=name("add")),
+            path("fit/", wrap(fitting.fragment), name=name("fit")),
             path(f"{one}", wrap(pages.endpoint), name=name("detail")),
             path(f"{one}change/", wrap(pages.endpoint), name=name("change")),
             path(f"{one}keys/", wrap(pages.keys), name=name("keys")),
             path(f"{one}keys/<slug:key_id>/revoke/", wrap(pages.revoke_key), name=name("revoke_key")),
             path(f"{one}configuration/", wrap(pages.configuration), name=name("configuration")),
+            path(f"{one}optimization/", wrap(proofs.proofs), name=name("optimization")),
+            path(f"{one}optimization/<int:number>.<slug:kind>", wrap(proofs.export), name=name("proof_export")),
+            path(f"{one}decide/<slug:decision>/", wrap(proofs.decide), name=name("decide")),
             path(f"{one}events/", wrap(pages.events), name=name("events")),
             path(f"{one}log/", wrap(pages.log), name=name("log")),
             path(f"{one}redeploy/", wrap(pages.redeploy), name=name("redeploy")),
@@ -130,7 +134,7 @@ class DeploymentAdmin(console.ModelAdmin):
         """Status and actions of the rows that a page shows."""
         console.require(request, "deployments.view_deployment")
         ids = request.GET.get("ids", "").split(",")[:LIVE_LIMIT]
-        rows = Deployment.objects.filter(pk__in=ids)
+        rows = Deployment.objects.filter(pk__in=ids).select_related("target_version")
         return JsonResponse({"rows": {row.pk: live_state(row, request) for row in rows}})
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -153,7 +157,8 @@ def status_of(deployment: Deployment) -> SafeString:
     draining = status == Status.DEPLOYED and deployment.desired == Desired.STOPPED
     if draining:
         tone = "busy"
-    below = deployment.stage or (deployment.failure if status == Status.FAILED else "")
+    waits = "Waits for accept or reject" if deployment.waits_for_decision else ""
+    below = deployment.stage or waits or (deployment.failure if status == Status.FAILED else "")
     shown = below if len(below) < 70 else below[:68] + "…"
     extra = format_html('<span class="my-below" title="{}">{}</span>', below, shown) if below else mark_safe("")
     return format_html("{}{}", console.badge(str(label), tone), extra)
@@ -174,6 +179,9 @@ def actions_of(deployment: Deployment, request: HttpRequest) -> str:
         "may_curl": True,
         "may_keys": may("apikeys.view_apikey"),
         "may_retrigger": deployment.status in RETRIGGERABLE and may("deployments.deploy_deployment"),
-        "may_deploy": deployment.status == Status.READY_TO_DEPLOY and may("deployments.deploy_deployment"),
+        "may_deploy": deployment.status == Status.READY_TO_DEPLOY
+        and not deployment.waits_for_decision
+        and may("deployments.deploy_deployment"),
+        "may_decide": deployment.waits_for_decision and may("deployments.decide_deployment"),
     }
     return render_to_string("deployments/admin/row_actions.html", context, request=request)

@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import mixins, viewsets
 from rest_framework.decorators import action
@@ -10,9 +13,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from apps.deployments import operations, runtimes
+from apps.deployments import fit, operations, runtimes
 from apps.deployments.filters import DeploymentFilter
-from apps.deployments.models import Deployment, Event, Version
+from apps.deployments.models import Deployment, Event, Proof, Version
+from apps.deployments.optimization import report
 from apps.deployments.serializers import (
     CreateDeploymentSerializer,
     CurlSerializer,
@@ -20,11 +24,15 @@ from apps.deployments.serializers import (
     DeploymentSerializer,
     EditDeploymentSerializer,
     EventSerializer,
+    FitRequestSerializer,
+    FitSerializer,
     LogSerializer,
+    ProofSerializer,
     RuntimeSerializer,
     VersionRequestSerializer,
     VersionSerializer,
 )
+from apps.models.models import Model
 from modelyard.api.errors import ProblemSerializer
 from modelyard.api.permissions import caller
 from modelyard.problems import Problem
@@ -54,6 +62,9 @@ class DeploymentViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewse
         "redeploy": "deployments.deploy_deployment",
         "retrigger": "deployments.deploy_deployment",
         "undeploy": "deployments.undeploy_deployment",
+        "accept": "deployments.decide_deployment",
+        "reject": "deployments.decide_deployment",
+        "proof": "deployments.view_deployment",
         "events": "deployments.view_deployment",
         "versions": "deployments.view_deployment",
         "logs": "deployments.view_deployment",
@@ -124,6 +135,33 @@ class DeploymentViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewse
         body.is_valid(raise_exception=True)
         return self._do(lambda it, *, by: operations.redeploy(it, by=by, **body.validated_data))
 
+    @extend_schema(summary="Accept an optimization", request=None, responses=ACCEPTED)
+    @action(detail=True, methods=["post"])
+    def accept(self, request: Request, pk: str) -> Response:
+        """Deploys the version whose artifact agrees less with the original than its threshold asks."""
+        return self._do(operations.accept)
+
+    @extend_schema(summary="Reject an optimization", request=None, responses=ACCEPTED)
+    @action(detail=True, methods=["post"])
+    def reject(self, request: Request, pk: str) -> Response:
+        """Gives that version up; where nothing serves, the next version is the same without optimization."""
+        return self._do(operations.reject)
+
+    @extend_schema(
+        summary="Proof of a version's optimization",
+        responses={200: ProofSerializer, 404: PROBLEM},
+        parameters=[OpenApiParameter("as", str, enum=["json", "csv"], description="csv: for a sheet.")],
+    )
+    @action(detail=True, url_path=r"versions/(?P<number>[0-9]{1,6})/proof", pagination_class=None, filterset_class=None)
+    def proof(self, request: Request, pk: str, number: str) -> HttpResponseBase:
+        """The report: original and optimized side by side."""
+        proof = get_object_or_404(Proof, version__deployment=self.get_object(), version__number=number)
+        if request.query_params.get("as") == "csv":
+            name = f"{pk}-v{number}-proof.csv"
+            headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+            return HttpResponse(report.as_csv(proof.report), content_type="text/csv; charset=utf-8", headers=headers)
+        return Response(ProofSerializer(proof).data)
+
     @extend_schema(summary="Timeline", responses={200: EventSerializer(many=True), 404: PROBLEM})
     @action(detail=True, filterset_class=None, search_fields=(), ordering_fields=())
     def events(self, request: Request, pk: str) -> Response:
@@ -134,7 +172,7 @@ class DeploymentViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewse
     @action(detail=True, filterset_class=None, search_fields=(), ordering_fields=())
     def versions(self, request: Request, pk: str) -> Response:
         """The history: v1, v2 …, newest first."""
-        return self._page(self.get_object().versions.select_related("created_by"), VersionSerializer)
+        return self._page(self.get_object().versions.select_related("created_by", "proof"), VersionSerializer)
 
     @extend_schema(summary="Last log lines", responses={200: LogSerializer, 404: PROBLEM},
                    parameters=[OpenApiParameter("lines", int, description="1 to 2000; 200 unless told.")])  # fmt: skip
@@ -184,3 +222,25 @@ class RuntimesView(APIView):
             for entry in entries
         ]
         return Response(rows)
+
+
+class FitView(APIView):
+    """Which runtimes can serve a model here, why the others can't, and what memory it will need."""
+
+    verb_permissions = {"get": "deployments.view_deployment", "post": "deployments.view_deployment"}
+
+    @extend_schema(summary="Runtimes for a model", responses={200: FitSerializer(many=True), 404: PROBLEM})
+    def get(self, request: Request, model_id: str) -> Response:
+        """With every option at its default; those that can serve it come first."""
+        return self._answer(model_id, {})
+
+    @extend_schema(summary="Runtimes for a model, with options", request=FitRequestSerializer,
+                   responses={200: FitSerializer(many=True), 400: PROBLEM, 404: PROBLEM})  # fmt: skip
+    def post(self, request: Request, model_id: str) -> Response:
+        """With these options; changes nothing."""
+        body = FitRequestSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        return self._answer(model_id, body.validated_data.get("options", {}))
+
+    def _answer(self, model_id: str, options: dict[str, Any]) -> Response:
+        return Response(FitSerializer(fit.fits(get_object_or_404(Model, pk=model_id), options), many=True).data)

@@ -1,7 +1,7 @@
 """The form that deploys a model; the fields of a runtime's options come from its pydantic model."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from django import forms
@@ -14,7 +14,9 @@ from unfold.widgets import (
 )
 
 from apps.deployments import runtimes
+from apps.deployments.versions import THRESHOLD, Optimization
 from apps.models.models import Model, Status
+from modelyard.runtimes import Recipe
 
 Schema = Mapping[str, Any]
 
@@ -60,7 +62,46 @@ class OptionsForm(forms.Form):
         return {name: value for name, value in given.items() if value not in (None, "")}
 
 
-class DeployForm(OptionsForm):
+class OptimizationForm(OptionsForm):
+    """A form with an optimization; which recipes there are depends on the model and the runtime."""
+
+    recipe = forms.CharField(required=False, max_length=64, label="Optimization")
+    threshold = forms.FloatField(
+        required=False,
+        min_value=0,
+        max_value=1,
+        initial=THRESHOLD,
+        label="Least agreement",
+        widget=UnfoldAdminTextInputWidget(attrs={"inputmode": "decimal"}),
+        help_text="Of the optimized model's answers with the original's, 0 to 1. Below it, it waits for a person.",
+    )
+    samples = forms.CharField(
+        required=False,
+        label="Own samples (JSONL)",
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3, "spellcheck": "false"}),
+        help_text='Lines such as "a text" or {"text": "…"}, at most 500. Empty: samples for the model\'s task.',
+    )
+
+    def offer(self, recipes: Sequence[Recipe]) -> None:
+        """Makes the recipe a choice between these."""
+        choices = [("", "None"), *((recipe.name, recipe.title) for recipe in recipes)]
+        self.fields["recipe"] = forms.ChoiceField(
+            choices=choices,
+            required=False,
+            label="Optimization",
+            widget=UnfoldAdminSelectWidget(),
+            help_text=" ".join(f"{recipe.title}: {recipe.description}" for recipe in recipes)
+            or "This runtime offers none for this model.",
+        )
+
+    def optimization(self) -> Optimization:
+        """What was asked for."""
+        values = self.cleaned_data
+        threshold = THRESHOLD if values["threshold"] is None else values["threshold"]
+        return Optimization(values["recipe"], threshold, values["samples"].strip())
+
+
+class DeployForm(OptimizationForm):
     """A new deployment."""
 
     model = forms.ModelChoiceField(
@@ -106,7 +147,7 @@ class DeployForm(OptionsForm):
         self.add_options({})
 
 
-class RedeployForm(OptionsForm):
+class RedeployForm(OptimizationForm):
     """The next version of a deployment."""
 
     replicas = forms.IntegerField(min_value=1, max_value=50, label="Replicas", widget=UnfoldAdminIntegerFieldWidget())

@@ -70,6 +70,12 @@ class Deployment(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def waits_for_decision(self) -> bool:
+        """Whether it can't be deployed before somebody accepts or rejects an optimization."""
+        target = self.target_version
+        return self.status == Status.READY_TO_DEPLOY and target is not None and target.outcome == Outcome.UNDECIDED
+
     def undecided(self) -> "Version | None":
         """The newest version whose optimization waits for accept or reject."""
         return self.versions.filter(outcome=Outcome.UNDECIDED).first()

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from apps.apikeys import operations as apikeys
 from apps.apikeys.models import ApiKey, State, state_of
-from apps.deployments import fit, operations, runtimes
+from apps.deployments import fit, fitting, operations, runtimes
 from apps.deployments.forms import ConfigurationForm, DeployForm, RedeployForm
 from apps.deployments.models import Deployment
 from apps.deployments.statuses import IDLE, RETRIGGERABLE, WORKING, ReplicaState, Status
@@ -26,13 +26,18 @@ from modelyard.serving import base_url
 
 VIEW = "deployments.view_deployment"
 DEPLOY = "deployments.deploy_deployment"
-TABS = (("detail", "Model Endpoint"), ("keys", "API Keys"), ("configuration", "Configurations"), ("events", "Events"))
+TABS = (("detail", "Model Endpoint"), ("keys", "API Keys"), ("configuration", "Configurations"),
+        ("optimization", "Optimization"), ("events", "Events"))  # fmt: skip
 EVENTS_SHOWN, LOG_LINES = 200, 200
 KEY_DAYS = 30  # that a key made for a copied cURL lives
 KEY_TONES = {State.ACTIVE: "good", State.REVOKED: "calm", State.EXPIRED: "warn"}
 REPLICA_TONES = {
     ReplicaState.READY: "good", ReplicaState.STARTING: "busy", ReplicaState.WAITING: "busy",
     ReplicaState.UNHEALTHY: "bad", ReplicaState.DRAINING: "busy", ReplicaState.ENDED: "calm",
+}  # fmt: skip
+FIELDS = {
+    "name_taken": "name", "invalid_name": "name", "invalid_tags": "tags", "model_not_ready": "model",
+    "unknown_recipe": "recipe", "invalid_samples": "samples", "invalid_threshold": "threshold",
 }  # fmt: skip
 VERBS: dict[str, tuple[str, Callable[..., Any], str]] = {
     "deploy": (DEPLOY, operations.deploy, "{} is being deployed."),
@@ -44,7 +49,7 @@ VERBS: dict[str, tuple[str, Callable[..., Any], str]] = {
 
 def endpoint(request: HttpRequest, pk: str) -> HttpResponse:
     """Model Endpoint: where it answers, how it is, how to call it, its versions, re-deploy."""
-    deployment = _deployment(request, pk)
+    deployment = find(request, pk)
     rows = deployment.replicas.select_related("version").order_by("-created_at")[:10]
     replicas = [
         (row, console.badge(ReplicaState(row.state).label, REPLICA_TONES[ReplicaState(row.state)])) for row in rows
@@ -52,6 +57,7 @@ def endpoint(request: HttpRequest, pk: str) -> HttpResponse:
     context = {
         "replicas": replicas,
         "versions": deployment.versions.select_related("created_by")[:20],
+        "memory": deployment.live_version or deployment.target_version,
         "curl": _curl(deployment, "$MODELYARD_API_KEY", request),
         "base": f"{base_url(request)}/d/{deployment.pk}/v1",
         "redeploy_form": _redeploy_form(deployment),
@@ -59,13 +65,13 @@ def endpoint(request: HttpRequest, pk: str) -> HttpResponse:
         "in_v1": any(route.path.startswith("/v1/") for route in _routes(deployment)),
         "in_chat": any(route.path == "/v1/chat/completions" for route in _routes(deployment)),
     }
-    return _page(request, deployment, "detail", "endpoint.html", context)
+    return page(request, deployment, "detail", "endpoint.html", context)
 
 
 @never_cache
 def keys(request: HttpRequest, pk: str) -> HttpResponse:
     """API Keys: list, create (shown once), revoke; those of this deployment only."""
-    deployment = _deployment(request, pk)
+    deployment = find(request, pk)
     console.require(request, "apikeys.view_apikey")
     fresh = None
     if request.method == "POST":
@@ -84,13 +90,13 @@ def keys(request: HttpRequest, pk: str) -> HttpResponse:
         "may_create": console.may(request, "apikeys.add_apikey"),
         "may_revoke": console.may(request, "apikeys.revoke_apikey"),
     }
-    return _page(request, deployment, "keys", "keys.html", context)
+    return page(request, deployment, "keys", "keys.html", context)
 
 
 @require_POST
 def revoke_key(request: HttpRequest, pk: str, key_id: str) -> HttpResponse:
     """End one key."""
-    deployment = _deployment(request, pk)
+    deployment = find(request, pk)
     console.require(request, "apikeys.revoke_apikey")
     key = get_object_or_404(ApiKey, pk=key_id, deployment=deployment)
     console.attempt(
@@ -101,7 +107,7 @@ def revoke_key(request: HttpRequest, pk: str, key_id: str) -> HttpResponse:
 
 def configuration(request: HttpRequest, pk: str) -> HttpResponse:
     """Configurations: description and tags; undeploy; delete."""
-    deployment = _deployment(request, pk)
+    deployment = find(request, pk)
     may = console.person(request).has_perm
     form = ConfigurationForm(request.POST or None, initial={
         "description": deployment.description, "tags": ", ".join(deployment.tags)})  # fmt: skip
@@ -121,20 +127,20 @@ def configuration(request: HttpRequest, pk: str) -> HttpResponse:
         "deletable": deployment.status in IDLE and not operations.live_replicas(deployment),
         "undeployable": deployment.status in WORKING or deployment.status == Status.DEPLOYED,
     }
-    return _page(request, deployment, "configuration", "configuration.html", context)
+    return page(request, deployment, "configuration", "configuration.html", context)
 
 
 def events(request: HttpRequest, pk: str) -> HttpResponse:
     """Events: the timeline, and the log's last lines."""
-    deployment = _deployment(request, pk)
+    deployment = find(request, pk)
     rows = deployment.events.select_related("by")[:EVENTS_SHOWN]
     context = {"events": rows, "lines": operations.log_tail(deployment, LOG_LINES)}
-    return _page(request, deployment, "events", "events.html", context)
+    return page(request, deployment, "events", "events.html", context)
 
 
 def log(request: HttpRequest, pk: str) -> HttpResponse:
     """The log's last lines as text, for the page that follows them."""
-    deployment = _deployment(request, pk)
+    deployment = find(request, pk)
     text = "\n".join(operations.log_tail(deployment, LOG_LINES))
     return HttpResponse(text, content_type="text/plain; charset=utf-8", headers={"Cache-Control": "no-store"})
 
@@ -142,7 +148,7 @@ def log(request: HttpRequest, pk: str) -> HttpResponse:
 @require_POST
 def do(request: HttpRequest, pk: str, verb: str) -> HttpResponse:
     """Deploy, re-trigger, undeploy or delete."""
-    deployment = _deployment(request, pk)
+    deployment = find(request, pk)
     if verb not in VERBS:
         return HttpResponse(status=404)
     permission, operation, done = VERBS[verb]
@@ -158,10 +164,10 @@ def do(request: HttpRequest, pk: str, verb: str) -> HttpResponse:
 @require_POST
 def redeploy(request: HttpRequest, pk: str) -> HttpResponse:
     """Make the next version and bring it up beside the running one."""
-    deployment = _deployment(request, pk)
+    deployment = find(request, pk)
     console.require(request, DEPLOY)
     form = _redeploy_form(deployment, request.POST)
-    page = redirect("admin:deployments_deployment_detail", pk)
+    there = redirect("admin:deployments_deployment_detail", pk)
     if form is None or not form.is_valid():
         wrong = (
             "; ".join(
@@ -171,7 +177,7 @@ def redeploy(request: HttpRequest, pk: str) -> HttpResponse:
             else ""
         )
         messages.error(request, f"The next version wasn't made. {wrong}".strip())
-        return page
+        return there
     console.attempt(
         request,
         lambda: operations.redeploy(
@@ -180,14 +186,14 @@ def redeploy(request: HttpRequest, pk: str) -> HttpResponse:
         ),
         "The next version is being brought up; the running one serves until it is ready.",
     )  # fmt: skip
-    return page
+    return there
 
 
 @require_http_methods(["GET", "POST"])
 @never_cache
 def curl(request: HttpRequest, pk: str) -> JsonResponse:
     """A cURL: with a placeholder for the key, or (POST) with a fresh key that is shown this once."""
-    deployment = _deployment(request, pk)
+    deployment = find(request, pk)
     if request.method == "GET":
         return JsonResponse({"curl": _curl(deployment, "$MODELYARD_API_KEY", request)})
     if not console.may(request, "apikeys.add_apikey"):
@@ -227,7 +233,8 @@ def add(request: HttpRequest) -> HttpResponse:
         "opts": Deployment._meta,
         "form": form,
         "may_deploy": may_deploy,
-        "broken": [entry for entry in runtimes.registry().values() if entry.runtime is None],
+        "fit_url": reverse("admin:deployments_deployment_fit"),
+        **fitting.context(request.POST or {"model": model.pk if model else ""}),
         "no_model": not form.fields["model"].queryset.exists(),  # type: ignore[attr-defined]
     }
     return TemplateResponse(request, "deployments/admin/add.html", context)
@@ -239,12 +246,12 @@ def _create(request: HttpRequest, form: DeployForm) -> Deployment | None:
         runtime = values["runtime"] or fit.choose(values["model"])
         return operations.create(
             model=values["model"], name=values["name"], by=console.person(request), runtime=runtime,
-            options=form.options(runtime) if values["runtime"] else {}, description=values["description"],
+            options=form.options(runtime) if values["runtime"] else {}, optimization=form.optimization(),
+            description=values["description"],
             tags=values["tags"], replicas=values["replicas"], ready_seconds=values["ready_seconds"],
         )  # fmt: skip
     except Problem as problem:
-        field = {"name_taken": "name", "invalid_name": "name", "invalid_tags": "tags", "model_not_ready": "model"}
-        form.add_error(field.get(problem.code), str(problem))
+        form.add_error(FIELDS.get(problem.code), str(problem))
         return None
 
 
@@ -258,7 +265,8 @@ def _free_name(model: Model | None) -> str:
     return next((candidate for candidate in candidates if candidate not in taken), "")
 
 
-def _deployment(request: HttpRequest, pk: str) -> Deployment:
+def find(request: HttpRequest, pk: str) -> Deployment:
+    """The deployment of a page that this person may see."""
     console.require(request, VIEW)
     rows = Deployment.objects.select_related("model", "added_by", "target_version", "live_version")
     found: Deployment = get_object_or_404(rows, pk=pk)
@@ -286,8 +294,17 @@ def _redeploy_form(deployment: Deployment, data: Any = None) -> RedeployForm | N
     version = deployment.target_version
     if version is None or entry is None or entry.runtime is None:
         return None
-    initial = {"replicas": version.replicas_wanted, "ready_seconds": version.ready_seconds}
-    return RedeployForm(data, runtime=deployment.runtime, values=version.options, initial=initial)
+    initial = {
+        "replicas": version.replicas_wanted, "ready_seconds": version.ready_seconds, "recipe": version.recipe,
+        "threshold": version.threshold, "samples": version.samples,
+    }  # fmt: skip
+    form = RedeployForm(data, runtime=deployment.runtime, values=version.options, initial=initial)
+    try:
+        options = runtimes.options_of(entry.runtime, version.options)
+    except Problem:
+        return form
+    form.offer(fit.recipes(deployment.model, deployment.runtime, options))
+    return form
 
 
 def _routes(deployment: Deployment) -> list[Any]:
@@ -301,9 +318,10 @@ def _curl(deployment: Deployment, key: str, request: HttpRequest) -> str:
         return f"# {problem}"
 
 
-def _page(
+def page(
     request: HttpRequest, deployment: Deployment, tab: str, template: str, context: dict[str, Any]
 ) -> TemplateResponse:
+    """One tab of a deployment, with what all of them show."""
     from apps.deployments.admin import live_state, status_of
 
     may = console.person(request).has_perm
@@ -315,10 +333,11 @@ def _page(
         "deployment": deployment,
         "status": status_of(deployment),
         "moving": live_state(deployment, request)["moving"],
+        "undecided": deployment.undecided(),
         "live_url": reverse("admin:deployments_deployment_live"),
         "tabs": [(reverse(f"admin:deployments_deployment_{n}", args=[deployment.pk]), t, n == tab) for n, t in TABS],
         "offer": {
-            "deploy": status == Status.READY_TO_DEPLOY and may(DEPLOY),
+            "deploy": status == Status.READY_TO_DEPLOY and not deployment.waits_for_decision and may(DEPLOY),
             "retrigger": status in RETRIGGERABLE and may(DEPLOY),
             "undeploy": (status in WORKING or status == Status.DEPLOYED) and may("deployments.undeploy_deployment"),
         },

@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pydantic
+import pynvml
 
 from apps.deployments.models import Artifact, Version
 from apps.deployments.optimization import artifacts
@@ -125,8 +126,25 @@ def options_for(runtime: Runtime[Any], version: Version, *, original: bool = Fal
 def host() -> Host:
     """This machine, as it is now."""
     memory = psutil.virtual_memory()
-    gpus: tuple[Gpu, ...] = ()
-    return Host(psutil.cpu_count() or 1, memory.total, memory.available, gpus)
+    return Host(psutil.cpu_count() or 1, memory.total, memory.available, gpus())
+
+
+def gpus() -> tuple[Gpu, ...]:
+    """NVIDIA's accelerators, as their driver tells of them; none where there is no driver."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return ()
+    try:
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        memory = [pynvml.nvmlDeviceGetMemoryInfo(handle) for handle in handles]
+        names = [pynvml.nvmlDeviceGetName(handle) for handle in handles]
+        return tuple(Gpu(name, int(m.total), int(m.free)) for name, m in zip(names, memory, strict=True))
+    except pynvml.NVMLError as error:
+        logger.warning("the GPUs can't be read: %s", error)
+        return ()
+    finally:
+        pynvml.nvmlShutdown()
 
 
 @contextlib.contextmanager

@@ -1,27 +1,57 @@
 """Deployments as the API shows and takes them."""
 
+import json
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from apps.deployments.models import Deployment, Event, Replica, Version
+from apps.deployments.models import Deployment, Event, Proof, Replica, Version
+from apps.deployments.versions import THRESHOLD, Optimization
 from apps.models.models import Model
 from modelyard.serving import base_url
 
 
+class ProofSerializer(serializers.ModelSerializer[Proof]):
+    """What an optimization cost and brought: `report` has both sides; `accepted` is null until somebody decides."""
+
+    decided_by = serializers.CharField(source="decided_by.username", default=None, read_only=True)
+
+    class Meta:
+        model = Proof
+        fields = ["agreement", "passed", "accepted", "decided_by", "decided_at", "made_at", "report"]
+        read_only_fields = fields
+
+
+class ProofSummarySerializer(serializers.ModelSerializer[Proof]):
+    """The verdict of a proof."""
+
+    class Meta:
+        model = Proof
+        fields = ["agreement", "passed", "accepted"]
+        read_only_fields = fields
+
+
 class VersionSerializer(serializers.ModelSerializer[Version]):
-    """One configuration of a deployment and how its deployment ended."""
+    """One configuration of a deployment and how its deployment ended. Memory is in bytes."""
 
     created_by = serializers.CharField(source="created_by.username", default=None, read_only=True)
+    proof = serializers.SerializerMethodField()
 
     class Meta:
         model = Version
         fields = [
-            "number", "options", "replicas_wanted", "ready_seconds", "created_by", "created_at",
-            "started_at", "ready_at", "ended_at", "outcome", "reason",
+            "number", "options", "replicas_wanted", "ready_seconds", "recipe", "recipe_options", "threshold",
+            "artifact", "proof", "estimate", "peak_memory", "created_by", "created_at", "started_at", "ready_at",
+            "ended_at", "outcome", "reason",
         ]  # fmt: skip
         read_only_fields = fields
+
+    @extend_schema_field(ProofSummarySerializer(allow_null=True))
+    def get_proof(self, version: Version) -> Any:
+        """The verdict; null without an optimization."""
+        proof = getattr(version, "proof", None)
+        return ProofSummarySerializer(proof).data if proof else None
 
 
 class ReplicaSerializer(serializers.ModelSerializer[Replica]):
@@ -91,8 +121,30 @@ class DeploymentDetailSerializer(DeploymentSerializer):
         return ReplicaSerializer(rows, many=True).data
 
 
+class OptimizationSerializer(serializers.Serializer[Any]):
+    """A recipe, and when what it makes is deployed without asking."""
+
+    recipe = serializers.CharField(
+        allow_blank=True, help_text="One that GET /api/v1/models/{id}/runtimes/ offers; empty: none."
+    )
+    threshold = serializers.FloatField(
+        default=THRESHOLD, min_value=0, max_value=1, help_text="Least agreement with the original, 0 to 1."
+    )
+    samples = serializers.ListField(
+        child=serializers.JSONField(), required=False, help_text="Texts, or objects of request fields; left out: ours."
+    )
+
+    def to_internal_value(self, data: Any) -> Any:
+        """The optimization itself, samples as lines of JSON."""
+        values = super().to_internal_value(data)
+        lines = "\n".join(json.dumps(sample, ensure_ascii=False) for sample in values.get("samples", ()))
+        return Optimization(values["recipe"], values["threshold"], lines)
+
+
 class VersionRequestSerializer(serializers.Serializer[Any]):
     """What a version is made of."""
+
+    optimization = OptimizationSerializer(required=False)
 
     options = serializers.DictField(required=False, help_text="The runtime's options; see GET /api/v1/runtimes/.")
     replicas = serializers.IntegerField(required=False, min_value=1, max_value=50)
@@ -121,6 +173,58 @@ class EditDeploymentSerializer(serializers.Serializer[Any]):
 
     description = serializers.CharField(required=False, allow_blank=True)
     tags = serializers.ListField(child=serializers.CharField(), required=False)
+
+
+class FindingSerializer(serializers.Serializer[Any]):
+    """One thing that a runtime found out: block stops a deployment, warn is shown before it, info beside it."""
+
+    level = serializers.CharField()
+    code = serializers.CharField()
+    message = serializers.CharField()
+    fix = serializers.CharField()
+
+
+class EstimatePartSerializer(serializers.Serializer[Any]):
+    """One term of an estimate."""
+
+    name = serializers.CharField()
+    bytes = serializers.IntegerField()
+    formula = serializers.CharField()
+
+
+class EstimateSerializer(serializers.Serializer[Any]):
+    """Memory in bytes: at least, probably, at most."""
+
+    low = serializers.IntegerField()
+    likely = serializers.IntegerField()
+    high = serializers.IntegerField()
+    parts = EstimatePartSerializer(many=True)
+
+
+class RecipeSerializer(serializers.Serializer[Any]):
+    """An optimization that a runtime offers."""
+
+    name = serializers.CharField()
+    title = serializers.CharField()
+    description = serializers.CharField()
+    artifact = serializers.BooleanField(help_text="Makes a new model folder; else the engine applies it at load.")
+
+
+class FitSerializer(serializers.Serializer[Any]):
+    """What one runtime says about one model on this host."""
+
+    name = serializers.CharField(source="entry.name")
+    title = serializers.CharField(source="entry.title")
+    usable = serializers.BooleanField()
+    findings = FindingSerializer(many=True)
+    estimate = EstimateSerializer(allow_null=True)
+    recipes = RecipeSerializer(many=True)
+
+
+class FitRequestSerializer(serializers.Serializer[Any]):
+    """Options to answer for, by runtime: `{"vllm": {"max_model_len": 8192}}`."""
+
+    options = serializers.DictField(child=serializers.DictField(), required=False)
 
 
 class LogSerializer(serializers.Serializer[Any]):

@@ -66,7 +66,7 @@ def _read(body: Mapping[str, Any]) -> Answer:
 
 def _vector(value: Any) -> list[float]:
     if isinstance(value, str):
-        raw = base64.b64decode(value)
+        raw = base64.b64decode(value, validate=True)
         return list(struct.unpack(f"<{len(raw) // 4}f", raw))
     return [float(number) for number in value]
 
