@@ -47,9 +47,9 @@ bench: .venv/dev.stamp ## the gateway side by side with nginx and with the engin
 
 lock: .venv/dev.stamp ## make both locks again from pyproject.toml
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --universal --python-version 3.12 \
-		--custom-compile-command "make lock" --extra onnx --group build pyproject.toml -o requirements.lock
+		--custom-compile-command "make lock" --extra onnx --group build --group demo pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --universal --python-version 3.12 \
-		--custom-compile-command "make lock" --extra onnx --group build --group dev -c requirements.lock \
+		--custom-compile-command "make lock" --extra onnx --group build --group demo --group dev -c requirements.lock \
 		pyproject.toml -o requirements-dev.lock
 
 clean: ## remove what set-up made; never the data

@@ -22,7 +22,7 @@ def troubles() -> Iterator[str]:
     """One line for each thing that isn't in step."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     runtime = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["onnx"]]
-    runtime += project["dependency-groups"]["build"]
+    runtime += project["dependency-groups"]["build"] + project["dependency-groups"]["demo"]
     development = [*runtime, *project["dependency-groups"]["dev"]]
     for name, wanted in (("requirements.lock", runtime), ("requirements-dev.lock", development)):
         path = ROOT / name
