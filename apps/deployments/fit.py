@@ -7,6 +7,7 @@ from typing import Any
 from apps.deployments import runtimes
 from apps.deployments.runtimes import Entry
 from apps.models.models import Model
+from modelyard.launchers.host import this_host
 from modelyard.problems import Problem
 from modelyard.runtimes import Estimate, Finding, Level, Options, Recipe, Runtime
 
@@ -36,7 +37,7 @@ def findings(row: Model, name: str, values: Mapping[str, Any]) -> list[Finding]:
     runtime = runtimes.get(name)
     options = runtimes.options_of(runtime, values)
     with runtimes.asking(name):
-        return list(runtime.check(runtimes.as_contract(row), options, runtimes.host()))
+        return list(runtime.check(runtimes.as_contract(row), options, this_host()))
 
 
 def fits(row: Model, values: Mapping[str, Mapping[str, Any]] | None = None) -> list[Fit]:
@@ -67,7 +68,7 @@ def estimate(row: Model, name: str, runtime: Runtime[Any], options: Options) -> 
     """The memory a runtime will need for a model; None if it can't say."""
     try:
         with runtimes.asking(name):
-            return runtime.estimate(runtimes.as_contract(row), options, runtimes.host())
+            return runtime.estimate(runtimes.as_contract(row), options, this_host())
     except Problem:
         return None  # what is wrong with the model is among the findings
 
@@ -77,7 +78,7 @@ def recipes(row: Model, name: str, options: Options) -> Sequence[Recipe]:
     runtime = runtimes.get(name)
     try:
         with runtimes.asking(name):
-            return runtime.recipes(runtimes.as_contract(row), options, runtimes.host())
+            return runtime.recipes(runtimes.as_contract(row), options, this_host())
     except Problem:
         return ()
 

@@ -8,10 +8,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_POST
 
-from apps.deployments import fit, runtimes
+from apps.deployments import fit
 from apps.deployments.fit import Fit
 from apps.models.models import Model
 from modelyard import console
+from modelyard.launchers.host import this_host
 from modelyard.runtimes import Level
 
 TONES = {Level.BLOCK: "bad", Level.WARN: "warn", Level.INFO: "calm"}
@@ -70,7 +71,7 @@ def _memory(chosen: Fit | None) -> dict[str, Any] | None:
     """The estimate against what is free, as shares of a bar."""
     if chosen is None or chosen.estimate is None:
         return None
-    host = runtimes.host()
+    host = this_host()
     estimate = chosen.estimate
     most = max(estimate.high, host.memory_available) or 1
     return {

@@ -9,16 +9,14 @@ from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-import psutil
 import pydantic
-import pynvml
 
 from apps.deployments.models import Artifact, Version
 from apps.deployments.optimization import artifacts
 from apps.models import storage
 from apps.models.models import Model as ModelRow
 from modelyard.problems import Problem
-from modelyard.runtimes import CONTRACT_VERSION, Failure, Gpu, Host, Model, ModelFile, Options, Runtime
+from modelyard.runtimes import CONTRACT_VERSION, Failure, Model, ModelFile, Options, Runtime
 
 GROUP = "modelyard.runtimes"
 logger = logging.getLogger(__name__)
@@ -121,30 +119,6 @@ def options_for(runtime: Runtime[Any], version: Version, *, original: bool = Fal
     """A version's options, with what its recipe sets over them; a Problem if the plugin doesn't take them any more."""
     over = {} if original else version.recipe_options
     return options_of(runtime, {**version.options, **over})
-
-
-def host() -> Host:
-    """This machine, as it is now."""
-    memory = psutil.virtual_memory()
-    return Host(psutil.cpu_count() or 1, memory.total, memory.available, gpus())
-
-
-def gpus() -> tuple[Gpu, ...]:
-    """NVIDIA's accelerators, as their driver tells of them; none where there is no driver."""
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return ()
-    try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        memory = [pynvml.nvmlDeviceGetMemoryInfo(handle) for handle in handles]
-        names = [pynvml.nvmlDeviceGetName(handle) for handle in handles]
-        return tuple(Gpu(name, int(m.total), int(m.free)) for name, m in zip(names, memory, strict=True))
-    except pynvml.NVMLError as error:
-        logger.warning("the GPUs can't be read: %s", error)
-        return ()
-    finally:
-        pynvml.nvmlShutdown()
 
 
 @contextlib.contextmanager

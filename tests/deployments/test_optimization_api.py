@@ -14,10 +14,10 @@ from apps.deployments.models import Deployment, Proof
 from apps.deployments.optimization import report
 from apps.deployments.optimization.agreement import Answer, compare
 from apps.deployments.optimization.trial import Trial
-from apps.deployments.runtimes import host
 from apps.deployments.statuses import Outcome, Status
 from apps.deployments.versions import Optimization
 from apps.models.models import Model
+from modelyard.launchers.host import this_host
 from modelyard.roles import create_groups
 from modelyard.runtimes import SampleRequest
 from tests.deployments.conftest import Make
@@ -44,7 +44,7 @@ def undecided(make: Make) -> Deployment:
     trial = Trial(1.5, [0.1, 0.2], [], 5.0, 2**20)
     made = report.build(
         report.side(trial, 1000), report.side(trial, 250), compare(answers, [answers[0], None]), requests,
-        threshold=0.98, own_samples=False, recipe="shout", host=host(),
+        threshold=0.98, own_samples=False, recipe="shout", host=this_host(),
     )  # fmt: skip
     version = deployment.versions.get()
     Proof.objects.create(version=version, agreement=made["agreement"], passed=made["passed"], report=made)

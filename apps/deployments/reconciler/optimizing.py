@@ -20,6 +20,7 @@ from apps.deployments.reconciler.engines import Engines
 from apps.deployments.statuses import ReplicaState, Role
 from modelyard import changes
 from modelyard.launchers import Launch, Launcher, Observation, ProcessState
+from modelyard.launchers.host import this_host
 from modelyard.runtimes import PROGRESS, Failure, Model, OptimizeContext, Recipe, SampleRequest
 
 STARTS = 3  # of one process, when nobody saw how it ended
@@ -69,7 +70,7 @@ class OptimizationStep:
 
     def _recipe(self) -> Recipe:
         engines = self._engines(Role.ORIGINAL)
-        offered = engines.runtime.recipes(engines.model, engines.options, runtimes.host())
+        offered = engines.runtime.recipes(engines.model, engines.options, this_host())
         found = next((recipe for recipe in offered if recipe.name == self.version.recipe), None)
         if found is None:
             names = ", ".join(recipe.name for recipe in offered) or "none"
@@ -292,7 +293,7 @@ class OptimizationStep:
             threshold=self.version.threshold,
             own_samples=bool(self.version.samples),
             recipe=recipe.name,
-            host=runtimes.host(),
+            host=this_host(),
         )
         self._prove(made, None)
         clean_up(self.version)
