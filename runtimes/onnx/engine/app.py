@@ -35,7 +35,7 @@ MODEL_ENDPOINTS: Mapping[str, Mapping[str, Endpoint]] = {
     "ready": {"GET": protocol.model_ready},
     "infer": {"POST": protocol.infer},
 }
-OPEN_PATHS = frozenset({"/v2/health/live", "/v2/health/ready"})
+HEALTH_PATHS = frozenset({"/v2/health/live", "/v2/health/ready"})
 
 
 class App:
@@ -76,11 +76,9 @@ class App:
             )
 
     def _admit(self, path: str, headers: Mapping[bytes, bytes]) -> None:
-        if path in OPEN_PATHS:
-            return
         if not hmac.compare_digest(headers.get(b"authorization", b""), self._authorization):
             raise Refusal(401, "unauthorized", "This engine takes requests with its own secret only.")
-        if self.service.draining:
+        if self.service.draining and path not in HEALTH_PATHS:
             raise Refusal(503, "stopping", "This engine is stopping. Try again in a second.")
 
     def _endpoint(self, method: str, path: str) -> Endpoint:

@@ -229,7 +229,7 @@ def test_probe_accepts_a_model_that_refuses_made_up_values(tmp_path):
 def test_engine_writes_nothing_but_its_log(tmp_path):
     folder = tmp_path_graph(tmp_path)
     with running(folder, tmp_path / "work") as engine:
-        assert httpx.get(f"{engine.context.base_url}/v2/health/ready", trust_env=False).status_code == 200
+        assert engine.client.get("/v2/health/ready").status_code == 200
     assert [path.name for path in folder.iterdir()] == ["model.onnx"]
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["log"]
 

@@ -51,6 +51,8 @@ class EchoRuntime(Runtime[EchoOptions]):
     def check(self, model: Model, options: EchoOptions, host: Host) -> Sequence[Finding]:
         if options.refuse:
             return [Finding(Level.BLOCK, "refused", "Echo was told to refuse.", "Set refuse to false.")]
+        if model.format != "onnx":
+            return [Finding(Level.BLOCK, "format", f"Echo can't repeat {model.format}.", "Import an ONNX model.")]
         return []
 
     def estimate(self, model: Model, options: EchoOptions, host: Host) -> Estimate:
@@ -70,6 +72,8 @@ class EchoRuntime(Runtime[EchoOptions]):
         ]
 
     def optimize(self, context: OptimizeContext) -> Command:
+        if context.recipe.name not in RECIPES:
+            return super().optimize(context)
         script = str(Path(__file__).with_name("recipe.py"))
         return Command([sys.executable, script, context.recipe.name, str(context.output)], stop_seconds=2)
 

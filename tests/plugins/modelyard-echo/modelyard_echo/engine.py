@@ -12,6 +12,7 @@ from pathlib import Path
 HOST, PORT, FAULT, START, SPEED = sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4]), float(sys.argv[5])
 FOLDER = Path(sys.argv[6])
 LOUD = sys.argv[8] == "1" or (Path(sys.argv[7]) / "shout").exists()
+USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
 SECRET = os.environ["ECHO_SECRET"]
 
 
@@ -22,20 +23,26 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
+        if not self.admitted():
+            return
         self.answer({"object": "list", "data": [{"id": "echo", "object": "model"}]})
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
-        if self.headers.get("Authorization") != f"Bearer {SECRET}":
-            self.send_error(401)
+        data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if not self.admitted():
+            return
+        try:
+            body = json.loads(data)
+            text = body["messages"][-1]["content"]
+        except (ValueError, LookupError):
+            self.send_error(400)
             return
         if FAULT == "hang_after_ready" and (FOLDER / "answered").exists():
             time.sleep(3600)
         (FOLDER / "answered").touch()
-        text = body["messages"][-1]["content"]
         text = text.upper() if LOUD else text
         if body.get("stream"):
-            self.stream(text.split())
+            self.stream(text.split(), body.get("stream_options", {}).get("include_usage", False))
         else:
             self.answer(
                 {
@@ -44,11 +51,17 @@ class Handler(BaseHTTPRequestHandler):
                     "choices": [
                         {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
                     ],
-                    "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+                    "usage": USAGE,
                 }
             )
         if FAULT == "die_after_ready":
             threading.Timer(0.3, os._exit, [7]).start()
+
+    def admitted(self) -> bool:
+        if self.headers.get("Authorization") == f"Bearer {SECRET}":
+            return True
+        self.send_error(401)
+        return False
 
     def answer(self, value: object) -> None:
         data = json.dumps(value).encode()
@@ -58,7 +71,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def stream(self, words: list[str]) -> None:
+    def stream(self, words: list[str], counted: bool) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
@@ -67,6 +80,8 @@ class Handler(BaseHTTPRequestHandler):
             delta = {"choices": [{"index": 0, "delta": {"content": word + " "}, "finish_reason": None}]}
             self.chunk(f"data: {json.dumps({'object': 'chat.completion.chunk', 'model': 'echo', **delta})}\n\n")
             time.sleep(1 / SPEED)
+        if counted:
+            self.chunk(f"data: {json.dumps({'object': 'chat.completion.chunk', 'choices': [], 'usage': USAGE})}\n\n")
         self.chunk("data: [DONE]\n\n")
         self.wfile.write(b"0\r\n\r\n")
 
@@ -79,6 +94,9 @@ class Handler(BaseHTTPRequestHandler):
 def main() -> None:
     print("echo: loading", flush=True)
     time.sleep(START)
+    if (Path(sys.argv[7]) / "broken").exists():
+        print("echo: can't load this model", flush=True)
+        raise SystemExit(3)
     if FAULT == "exit":
         raise SystemExit("echo: broken on request")
     if FAULT == "exit_permanent":
