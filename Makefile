@@ -74,10 +74,10 @@ clean: ## remove what set-up made; never the data
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/dev.stamp: .venv/run.stamp requirements-dev.lock tests/plugins/modelyard-echo/pyproject.toml
+.venv/dev.stamp: .venv/run.stamp requirements-dev.lock tests/plugins/modelyard-echo/pyproject.toml tests/plugins/modelyard-llamacpp/pyproject.toml
 	@echo "Installing what development needs …"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable tests/plugins/modelyard-echo
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable tests/plugins/modelyard-echo --editable tests/plugins/modelyard-llamacpp
 	@touch $@
 
 .PHONY: help run test test-browser test-postgres check bench lock clean
