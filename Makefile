@@ -31,6 +31,13 @@ test-browser: .venv/dev.stamp ## the browser lane, on the system's Chromium
 test-postgres: .venv/dev.stamp ## the same tests on a real PostgreSQL
 	@$(CLEAN_ENV) $(BIN)/python -m tests.postgres $(PYTEST) -n auto -m "not browser" $(ARGS)
 
+test-vllm: .venv/dev.stamp ## the vLLM runtime on a real vLLM for the CPU, installed once outside the checkout (3 GB)
+	@python=$$($(CLEAN_ENV) $(BIN)/python -m tests.vllm_environment); case $$? in \
+		0) $(CLEAN_ENV) MODELYARD_TEST_VLLM_PYTHON="$$python" $(PYTEST) -rs -rP tests/runtimes/vllm $(ARGS);; \
+		3) echo "SKIPPED: see above.";; \
+		*) exit 1;; \
+	esac
+
 check: .venv/dev.stamp ## lint, format, types, import contracts, system checks, API schema, lock
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -80,4 +87,4 @@ clean: ## remove what set-up made; never the data
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable tests/plugins/modelyard-echo --editable tests/plugins/modelyard-llamacpp
 	@touch $@
 
-.PHONY: help run test test-browser test-postgres check bench lock clean
+.PHONY: help run test test-browser test-postgres test-vllm check bench lock clean

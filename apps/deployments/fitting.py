@@ -73,13 +73,17 @@ def _memory(chosen: Fit | None) -> dict[str, Any] | None:
         return None
     host = this_host()
     estimate = chosen.estimate
-    most = max(estimate.high, host.memory_available) or 1
+    gpu = estimate.device == "gpu"
+    free = sum(each.memory_free for each in host.gpus) if gpu else host.memory_available
+    most = max(estimate.high, free) or 1
     return {
         "estimate": estimate,
-        "host": host,
+        "where": "on the GPUs" if gpu else "in memory",
+        "gpus": host.gpus,
+        "available": free,
         "low": estimate.low / most * 100,
         "likely": (estimate.likely - estimate.low) / most * 100,
         "high": (estimate.high - estimate.likely) / most * 100,
-        "free": host.memory_available / most * 100,
-        "fits": estimate.likely <= host.memory_available,
+        "free": free / most * 100,
+        "fits": estimate.likely <= free,
     }

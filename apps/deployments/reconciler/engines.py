@@ -11,6 +11,7 @@ from apps.deployments import runtimes
 from apps.deployments.models import Deployment, Replica, Version
 from apps.deployments.statuses import ReplicaState
 from modelyard.launchers import Launch, Launcher, NoFreePort
+from modelyard.launchers.base import TAIL_LINES
 from modelyard.problems import Problem
 from modelyard.runtimes import Failure, LaunchContext, Model, Options, Runtime
 
@@ -98,6 +99,6 @@ class Engines:
         """Why the engine ended, in the runtime's words."""
         return self.runtime.failure(-9 if exit_code is None else exit_code, self.log_tail(replica))
 
-    def log_tail(self, replica: Replica, lines: int = 60) -> list[str]:
+    def log_tail(self, replica: Replica, lines: int = TAIL_LINES) -> list[str]:
         """The last lines the engine printed."""
         return list(self.launcher.log_tail(replica.pk, lines))

@@ -7,6 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+TAIL_LINES = 200
+"""Of an engine's log, when nothing else is asked: engines print the cause of their end far above their last line."""
+
 
 class ProcessState(enum.StrEnum):
     """ABSENT: never started, or removed. STARTING: accepted, no engine process yet. RUNNING. EXITED: it has ended."""
@@ -78,5 +81,5 @@ class Launcher(Protocol):
     def known(self) -> Sequence[str]:
         """IDs of all replicas that have a record here, running or not."""
 
-    def log_tail(self, replica: str, lines: int = 100) -> Sequence[str]:
+    def log_tail(self, replica: str, lines: int = TAIL_LINES) -> Sequence[str]:
         """The last lines that the engine printed, oldest first, over all its launches."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from modelyard.launchers import log, ports, processes
-from modelyard.launchers.base import Launch, Observation, ProcessState
+from modelyard.launchers.base import TAIL_LINES, Launch, Observation, ProcessState
 from modelyard.launchers.records import LOST, Folder, State, create, write
 
 KEPT_LAUNCHES = 3  # records of earlier launches that are kept beside the newest
@@ -105,7 +105,7 @@ class LocalLauncher:
             return []
         return sorted(path.name for path in self.root.iterdir() if REPLICA.fullmatch(path.name))
 
-    def log_tail(self, replica: str, lines: int = 100) -> Sequence[str]:
+    def log_tail(self, replica: str, lines: int = TAIL_LINES) -> Sequence[str]:
         """The last lines that the engine printed."""
         return log.tail(self._folder(replica).log, lines)
 

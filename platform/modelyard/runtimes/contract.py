@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import pydantic
 
@@ -103,12 +103,13 @@ class EstimatePart:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Memory that an engine will need, in bytes: at least, probably, at most."""
+    """Memory that an engine will need, in bytes: at least, probably, at most. `device` says whose: `host` or `gpu`."""
 
     low: int
     likely: int
     high: int
     parts: Sequence[EstimatePart] = ()
+    device: Literal["host", "gpu"] = "host"
 
 
 class Options(pydantic.BaseModel):

@@ -78,4 +78,4 @@ class Ending(Hooks):
             else:
                 pytest.fail("the broken model answers")
             time.sleep(0.05)
-        pytest.fail(f"no word about the broken model. Its log: {engine.log()}")
+        pytest.fail(f"no word about the broken model. Its log: {engine.said()}")

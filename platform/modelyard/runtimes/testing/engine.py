@@ -81,9 +81,9 @@ class Engine:
         """Wait for a real inference, as long as the runtime says that a start may take."""
         deadline = time.monotonic() + self.runtime.ready_seconds
         while not self.answers():
-            assert not self.ended, f"the engine ended: {self.death()} Its log: {self.log()}"
+            assert not self.ended, f"the engine ended: {self.death()} Its log:\n{self.said()}"
             assert time.monotonic() < deadline, (
-                f"not ready in {self.runtime.ready_seconds:.0f} s. Its log: {self.log()}"
+                f"not ready in {self.runtime.ready_seconds:.0f} s. Its log:\n{self.said()}"
             )
             time.sleep(POLL)
         return self
@@ -94,7 +94,7 @@ class Engine:
             self.runtime.probe(self.context, 60)
         except Failure as failure:
             if failure.permanent:
-                pytest.fail(f"it can't be made to answer: {failure} Its log: {self.log()}")
+                pytest.fail(f"it can't be made to answer: {failure} Its log:\n{self.said()}")
             return False
         return True
 
@@ -116,7 +116,11 @@ class Engine:
 
     def log(self) -> Sequence[str]:
         """The last lines that it printed."""
-        return self.launcher.log_tail(REPLICA, 60)
+        return self.launcher.log_tail(REPLICA)
+
+    def said(self) -> str:
+        """The log as text, for a message."""
+        return "\n".join(self.log())
 
     def left(self) -> list[psutil.Process]:
         """Every process that this engine is or has started, whatever became of its parents."""

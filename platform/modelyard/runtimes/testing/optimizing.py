@@ -66,6 +66,6 @@ class Optimizing(Hooks):
             context = OptimizeContext(self.model(), recipe, output, process.context.workdir)
             process.run(self.runtime.optimize(context))
             seen = process.gone(self.runtime.ready_seconds)
-            assert seen.exit_code == 0, f"{recipe.name} failed: {process.death()} Its log: {process.log()}"
+            assert seen.exit_code == 0, f"{recipe.name} failed: {process.death()} Its log: {process.said()}"
         assert any(output.iterdir()), f"{recipe.name} made nothing"
         return output

@@ -55,7 +55,7 @@ class LlamaCppRuntime(Runtime[LlamaCppOptions]):
         """Format, engine, the header, context and memory."""
         if model.format != "gguf":
             message = f"llama.cpp serves GGUF files, and this model is {model.format or 'of an unknown format'}."
-            return [Finding(Level.BLOCK, "format", message, "Import the model's GGUF version.")]
+            return [Finding(Level.BLOCK, "wrong_format", message, "Import the model's GGUF version.")]
         try:
             interpreter()
             header = gguf.read(gguf.graph(model))
