@@ -43,6 +43,11 @@ CAUSES: Mapping[Exit, tuple[str, str, bool]] = {
     Exit.OUT_OF_MEMORY: ("There was not enough memory to load the model", MEMORY, False),
     Exit.INFERENCE_FAILED: ("The model loads, but its first inference failed", EXPORT, True),
     Exit.DISK_FULL: ("The disk is full", "Free space on the engine's disk, then try again.", False),
+    Exit.NOT_CONVERTIBLE: (
+        "The recipe can't be applied to this graph",
+        "Choose another optimization, or none; the model is as it was.",
+        True,
+    ),
     Exit.INTERNAL: ("The engine failed in an unexpected way", "Read the end of its log.", False),
 }
 

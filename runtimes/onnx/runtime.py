@@ -11,11 +11,13 @@ from modelyard.runtimes import (
     Host,
     LaunchContext,
     Model,
+    OptimizeContext,
+    Recipe,
     Route,
     Runtime,
     SampleRequest,
 )
-from runtimes.onnx import failures, findings, probing
+from runtimes.onnx import failures, findings, probing, recipes
 from runtimes.onnx.estimate import estimate
 from runtimes.onnx.folder import header, locate, text_output
 from runtimes.onnx.interpreter import ENGINE, interpreter
@@ -60,6 +62,14 @@ class OnnxRuntime(Runtime[OnnxOptions]):
         graph = header(layout)
         text = text_output(layout, graph, options) is not None
         return estimate(layout, graph, options, host, text=text)
+
+    def recipes(self, model: Model, options: OnnxOptions, host: Host) -> Sequence[Recipe]:  # noqa: ARG002 (by the graph)
+        """By the types of the graph's weights and its operators."""
+        return recipes.offered(header(locate(model)))
+
+    def optimize(self, context: OptimizeContext) -> Command:
+        """A process in the engine's interpreter, which has the package onnx too."""
+        return recipes.command(context)
 
     def command(self, context: LaunchContext[OnnxOptions]) -> Command:
         """The engine's folder run by path, so that its interpreter needs no part of Modelyard."""

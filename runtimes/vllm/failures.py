@@ -18,9 +18,10 @@ SIGNS: Sequence[tuple[str, str, str, str, bool]] = (
      "Accept the model's terms, and import it with a token that may read it.", True),
     (r"max_model_len \((\d+)\) is greater than the derived max_model_len", "context_too_long",
      "The context of {} tokens is longer than the model's", "Lower Context (tokens), or set it to 0.", True),
-    (r"is larger than the (?:maximum number of tokens|available KV cache memory)|KV cache is needed, which is larger",
-     "kv_cache_too_small", "The KV cache is too small for one request of the longest context",
-     "Lower Context (tokens), or raise KV cache (bytes).", True),
+    (r"is larger than the (?:maximum number of tokens|available KV cache memory)|KV cache is needed, which is larger"
+     r"|No available memory for the cache blocks",
+     "kv_cache_too_small", "The memory for the KV cache isn't enough for one request of the longest context",
+     "Lower Context (tokens), or raise KV cache (bytes) or the share of GPU memory.", True),
     (r"Model architectures? \[?'?([\w', ]+)'?\]? (?:are|is) not supported|no model architectures? .{0,40}supported",
      "architecture_unsupported", "This vLLM doesn't support the architecture {}",
      "Install a newer vLLM, or use another runtime.", True),
@@ -32,7 +33,7 @@ SIGNS: Sequence[tuple[str, str, str, str, bool]] = (
      "model_incomplete", "A file of the model is missing", "Import the whole repository of the model.", True),
     (r"SafetensorError|MetadataIncompleteBuffer|HeaderTooSmall|InvalidHeader|incomplete metadata", "damaged_model",
      "A safetensors file of the model is damaged", "Import the model again.", True),
-    (r"No available memory for the cache blocks|Free memory on device .{0,80}is less than desired"
+    (r"Free memory on device .{0,80}is less than desired"
      r"|(?:CUDA|HIP) out of memory|OutOfMemoryError", "gpu_out_of_memory",
      "There is not enough memory on the GPU", MEMORY, True),
     (r"Not enough memory|available memory .{0,60}(?:less|smaller) than|DefaultCPUAllocator|bad_alloc|MemoryError"
@@ -44,16 +45,18 @@ SIGNS: Sequence[tuple[str, str, str, str, bool]] = (
      "no_gpu", "vLLM finds no GPU that it can use", "Use a host with a GPU, or vLLM's CPU build.", True),
     (r"illegal instruction|SIGILL", "processor", "This processor lacks an instruction that vLLM was built for",
      "Use a newer host, or install a build of vLLM for this one.", True),
-    (r"(?:Invalid|unknown) .{0,30}(?:tool|reasoning).{0,12}parser[^\n]{0,80}|invalid tool call parser: (\S+)",
-     "bad_parser", "vLLM doesn't know a parser that the options name",
+    (r"(?:tool|reasoning)[\w -]{0,12}parser:? '?([\w.-]+)'? (?:not found|\(chose)"
+     r"|invalid tool call parser: (\S+)",
+     "bad_parser", "vLLM doesn't know the parser {}",
      "Correct the tool-call or reasoning parser.", True),
     (r"LoRA rank (\d+) is greater than max_lora_rank", "lora_rank", "An adapter's rank of {} is above what is set",
      "Add --max-lora-rank to More arguments.", True),
     (r"No adapter found|adapter_config\.json|Loading lora .{1,120} failed", "bad_adapter",
      "A LoRA adapter can't be loaded", "Check that it was made for this model.", True),
-    (r"Unknown quantization method|quantization .{0,80}(?:not supported|does not match|unsupported)"
+    (r"Unknown quantization method|Cannot find the config file for (\w+)"
+     r"|quantization .{0,80}(?:not supported|does not match|unsupported)"
      r"|not supported .{0,40}quantization", "quantization_unsupported",
-     "The quantization can't be used with this model here", "Choose another quantization, or none.", True),
+     "The quantization {} can't be used with this model here", "Choose another quantization, or none.", True),
     (r"No module named '([\w.]+)'|ModuleNotFoundError|PackageNotFoundError", "package_missing",
      "vLLM's interpreter lacks a package {}", "Install vLLM into it again.", True),
     (r"No space left on device", "disk_full", "The disk is full", "Free space on the engine's disk.", False),
@@ -61,8 +64,8 @@ SIGNS: Sequence[tuple[str, str, str, str, bool]] = (
      r"|Shutting down .{0,20}due to engine", "engine_core_died", "vLLM's engine core died", LOG, False),
 )  # fmt: skip
 
-CAUSE = re.compile(r"(?:^|\s)((?:[\w.]+\.)?(?:\w*Error|\w*Exception)): (.{1,300})$")
-GENERIC = ("Engine core initialization failed", "See root cause above")
+CAUSE = re.compile(r"(?:^|\s)((?:[\w.]+\.)?(?:\w*Error|\w*Exception|Value error))(?:: |, )(.{1,300})")
+GENERIC = ("Engine core initialization failed", "See root cause above", "validation error for", "Errno 24")
 SIGNALS: Mapping[int, tuple[str, str, str, bool]] = {
     4: ("processor", "This processor lacks an instruction that vLLM was built for",
         "Use a newer host, or install a build of vLLM for this one.", True),

@@ -1,4 +1,4 @@
-"""Starts the engine by its folder's path: `python .../runtimes/onnx/engine --folder ... --graph ...`."""
+"""Starts the engine by its folder's path: `python .../onnx/engine --folder ...`; or a recipe: `... optimize ...`."""
 
 import importlib
 import importlib.util
@@ -25,7 +25,10 @@ def load_package() -> None:
 
 if __name__ == "__main__":
     load_package()
-    status = importlib.import_module(f"{PACKAGE}.start").main()
+    if sys.argv[1:2] == ["optimize"]:
+        status = importlib.import_module(f"{PACKAGE}.optimizing").main(sys.argv[2:])
+    else:
+        status = importlib.import_module(f"{PACKAGE}.start").main()
     sys.stdout.flush()
     sys.stderr.flush()
     # an abandoned inference may still run in a thread; tearing the interpreter down under it would crash

@@ -1,4 +1,4 @@
-"""How the engine says why it did not start: a code, an exit status and one line on stderr.
+"""How the engine says why it or a recipe did not work: a code, an exit status and one line on stderr.
 
 Standard library only: the plug reads the same table in the platform's processes.
 """
@@ -24,6 +24,7 @@ class Exit(enum.IntEnum):
     INFERENCE_FAILED = 74
     DISK_FULL = 75
     INTERNAL = 76
+    NOT_CONVERTIBLE = 77
 
     @property
     def code(self) -> str:

@@ -28,7 +28,7 @@ def load(options: argparse.Namespace) -> Service:
     texts = load_text_model(
         graph, options.folder, options.graph, options.pooling, options.normalize, options.max_length
     )
-    batch = _warm_up(tensors, texts, options.max_batch_size)
+    batch = warm_up(tensors, texts, options.max_batch_size)
     limits = Limits(threads.workers, batch, options.max_batch_delay_ms / 1000, options.max_queue)
     measures = Measures()
     batcher = Batcher(limits, measures.batch)
@@ -40,7 +40,8 @@ def load(options: argparse.Namespace) -> Service:
     return Service(options.name, tensors, texts, batcher, measures, int(time.time()))
 
 
-def _warm_up(tensors: TensorModel, texts: TextModel | None, wanted: int) -> int:
+def warm_up(tensors: TensorModel, texts: TextModel | None, wanted: int) -> int:
+    """One inference at least; how many may run together. Raises StartFailure where it doesn't work."""
     if texts is None:
         return batch_of_tensors(tensors, wanted)
     try:

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -45,11 +45,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the engine; the exit status says why it ended."""
+    return guarded(lambda: _serve(_options(argv)))
+
+
+def guarded(run: Callable[[], None]) -> int:
+    """Runs it; what goes wrong becomes one line and an exit status."""
     # onnxruntime's official builds report model names and machine facts to their maker unless this is set before import
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="modelyard-onnx: %(message)s")
     try:
-        _serve(_options(argv))
+        run()
     except StartFailure as failure:
         return _failed(failure)
     except MemoryError:
