@@ -10,7 +10,7 @@ CLEAN_ENV := env -u MODELYARD_DATA_DIR
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s'|'
 
-run: .venv/run.stamp ## start Modelyard with the demo model
+run: .venv/run.stamp ## start Modelyard with the demo models
 	@exec $(BIN)/modelyard up --demo
 
 test: .venv/dev.stamp ## all tests; then the browser lane
@@ -75,16 +75,17 @@ clean: ## remove what set-up made; never the data
 	rm -rf .venv && $$found -m venv .venv
 	@touch $@
 
-.venv/run.stamp: .venv/made.stamp requirements.lock pyproject.toml
+.venv/run.stamp: .venv/made.stamp requirements.lock pyproject.toml tests/plugins/modelyard-llamacpp/pyproject.toml
 	@echo "Installing what Modelyard needs (about a minute the first time) …"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable . \
+		--editable tests/plugins/modelyard-llamacpp
 	@touch $@
 
-.venv/dev.stamp: .venv/run.stamp requirements-dev.lock tests/plugins/modelyard-echo/pyproject.toml tests/plugins/modelyard-llamacpp/pyproject.toml
+.venv/dev.stamp: .venv/run.stamp requirements-dev.lock tests/plugins/modelyard-echo/pyproject.toml
 	@echo "Installing what development needs …"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable tests/plugins/modelyard-echo --editable tests/plugins/modelyard-llamacpp
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable tests/plugins/modelyard-echo
 	@touch $@
 
 .PHONY: help run test test-browser test-postgres test-vllm check bench lock clean

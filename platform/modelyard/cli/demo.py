@@ -1,13 +1,18 @@
-"""`modelyard demo`: a real model from a zip to an answer, in a running Modelyard."""
+"""`modelyard demo`: real models from a zip to an answer, in a running Modelyard.
+
+The second one, a chat model, is there where a runtime for it is installed; without it the first one does.
+"""
 
 import os
 import shutil
 import time
 from datetime import timedelta
+from importlib.metadata import entry_points
 from typing import Any
 
 from modelyard import environment
-from modelyard.cli import demo_model, output, setup
+from modelyard.cli import output, setup
+from modelyard.cli.demo_model import CHAT, EMBEDDINGS, DemoModel
 from modelyard.cli.output import Stop
 from modelyard.cli.processes import follow_parent
 
@@ -16,9 +21,11 @@ KEY_NAME, KEY_DAYS = "demo", 7
 
 
 def fetch() -> int:
-    """Only bring the model's files into the data directory; the exit code."""
+    """Only bring the models' files into the data directory; the exit code."""
     follow_parent()
-    demo_model.archive(environment.directory("cache"))
+    EMBEDDINGS.archive(environment.directory("cache"))
+    if entry_points(group="modelyard.runtimes", name=CHAT.runtime):
+        CHAT.archive(environment.directory("cache"))
     return 0
 
 
@@ -43,22 +50,44 @@ def run(base_url: str) -> int:
 
 
 def _demo(base_url: str) -> None:
-    from apps.deployments.models import Deployment
-
     person = _person()
-    deployment = Deployment.objects.filter(name=demo_model.NAME).first()
-    if deployment is None:
-        model = _imported(person)
-        deployment = _deployed(model, person)
-    _await_deployed(deployment, person)
-    line = _curl(deployment, person, base_url)
+    line = _line(EMBEDDINGS, person, base_url)
     output.plain("")
     output.plain(f"Admin       {base_url}/admin/")
     if login := os.environ.get("MODELYARD_DEMO_LOGIN"):
         output.plain(f"Login       {login}")
-    output.plain(f"Deployment  {deployment.name} · {deployment.get_status_display()}")
+    output.plain(f"Deployment  {EMBEDDINGS.name} · Deployed")
     output.plain(f"Call it     (the key lives {KEY_DAYS} days; more on the deployment's API Keys page)")
     output.plain(line)
+    _chat(person, base_url)
+
+
+def _chat(person: Any, base_url: str) -> None:
+    """The second model; what goes wrong with it is told, and spoils nothing."""
+    from modelyard.problems import Problem
+
+    if not entry_points(group="modelyard.runtimes", name=CHAT.runtime):
+        return
+    output.plain("")
+    try:
+        line = _line(CHAT, person, base_url)
+    except (Stop, Problem) as problem:
+        output.note(f"Without the chat model: {problem}")
+        return
+    output.plain(f"Deployment  {CHAT.name} · Deployed")
+    output.plain("Chat        (the answer comes as a stream)")
+    output.plain(line)
+
+
+def _line(demo: DemoModel, person: Any, base_url: str) -> str:
+    """Import and deploy it, unless that was done; a cURL that was tried."""
+    from apps.deployments.models import Deployment
+
+    deployment = Deployment.objects.filter(name=demo.name).first()
+    if deployment is None:
+        deployment = _deployed(demo, _imported(demo, person), person)
+    _await_deployed(deployment, person)
+    return _curl(deployment, person, base_url)
 
 
 def _person() -> Any:
@@ -67,22 +96,21 @@ def _person() -> Any:
     return User.objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
 
 
-def _imported(person: Any) -> Any:
+def _imported(demo: DemoModel, person: Any) -> Any:
     from apps.models import operations
     from apps.models.models import Model, Status
 
-    model = Model.objects.filter(name=demo_model.NAME).first()
+    model = Model.objects.filter(name=demo.name).first()
     if model is not None and model.status == Status.IMPORT_FAILED:
         operations.delete(model, by=person)
         model = None
     if model is None:
         started = time.monotonic()
-        archive = demo_model.archive(environment.directory("cache"))
-        output.step("Demo model fetched (all-MiniLM-L6-v2, int8, 21 MB)", started)
-        copy = environment.directory("uploads") / f"{demo_model.NAME}.demo"
+        archive = demo.archive(environment.directory("cache"))
+        output.step(f"Demo model fetched ({demo.fetched})", started)
+        copy = environment.directory("uploads") / f"{demo.name}.demo"
         shutil.copyfile(archive, copy)
-        description = "The demo: sentence embeddings with 384 dimensions."
-        model = operations.import_file(copy, demo_model.NAME, by=person, description=description, tags=["demo"])
+        model = operations.import_file(copy, demo.name, by=person, description=demo.description, tags=["demo"])
     started = time.monotonic()
     _follow(model, lambda: model.status in {Status.READY, Status.IMPORT_FAILED}, IMPORT_SECONDS, _import_line)
     if model.status != Status.READY:
@@ -91,11 +119,11 @@ def _imported(person: Any) -> Any:
     return model
 
 
-def _deployed(model: Any, person: Any) -> Any:
+def _deployed(demo: DemoModel, model: Any, person: Any) -> Any:
     from apps.deployments import operations
 
     return operations.create(
-        model=model, name=model.name, runtime="onnx", by=person, tags=["demo"], description=model.description
+        model=model, name=model.name, runtime=demo.runtime, by=person, tags=["demo"], description=model.description
     )
 
 
@@ -178,7 +206,7 @@ def _curl(deployment: Any, person: Any, base_url: str) -> str:
             headers={"Authorization": f"Bearer {key}"}, timeout=60,
         )  # fmt: skip
         if answer.status_code == httpx.codes.OK:
-            return operations.curl(deployment, key, base_url)
+            return operations.curl(deployment, key, base_url, stream=True)
         if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > end:
             raise Stop(f"The deployment answered {answer.status_code}: {answer.text[:300]}")
         time.sleep(0.3)
