@@ -1,0 +1,1 @@
+"""The TGI plug: drives an installed text-generation-launcher."""
