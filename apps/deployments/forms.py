@@ -117,7 +117,7 @@ class DeployForm(OptimizationForm):
         required=False,
         label="Runtime",
         widget=UnfoldAdminSelectWidget(),
-        help_text="Automatic takes the first runtime that can serve the model here.",
+        help_text="Automatic takes the one that can serve the model here with the fewest warnings.",
     )
     description = forms.CharField(required=False, widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}))
     tags = TagsField()

@@ -46,11 +46,11 @@ def run(*words: str, data: Path, **more: str) -> subprocess.CompletedProcess[str
 class Up:
     """A `modelyard up` and what it has printed so far."""
 
-    def __init__(self, data: Path, *words: str, **more: str) -> None:
+    def __init__(self, data: Path, *words: str, python: str = sys.executable, **more: str) -> None:
         self.data = data
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "modelyard.cli", "up", *words],
+            [python, "-m", "modelyard.cli", "up", *words],
             env=environment(data, **more),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

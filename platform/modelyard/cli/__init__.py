@@ -9,7 +9,7 @@ import click
 from modelyard import __version__
 from modelyard.cli import output
 
-OWN = ("up", "demo", "doctor", "web", "worker", "beat")
+OWN = ("up", "demo", "doctor", "startruntime", "web", "worker", "beat")
 
 
 @click.group(
@@ -22,7 +22,7 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--demo", is_flag=True, help="Import and deploy a real embedding model, and print a cURL that answers.")
+@click.option("--demo", is_flag=True, help="Import and deploy real models, and print a cURL that answers.")
 @click.option("--verbose", is_flag=True, help="Show the logs of all processes.")
 def up(demo: bool, verbose: bool) -> None:
     """Start everything: Valkey, web, workers, beat. Ctrl-C ends it again, engines included."""
@@ -33,9 +33,9 @@ def up(demo: bool, verbose: bool) -> None:
 
 @cli.command()
 @click.option("--base-url", default="", help="Where the web process answers.")
-@click.option("--fetch-only", is_flag=True, help="Only bring the model's files into the data directory.")
+@click.option("--fetch-only", is_flag=True, help="Only bring the models' files into the data directory.")
 def demo(base_url: str, fetch_only: bool) -> None:
-    """Import and deploy the demo model in a running Modelyard, and print a cURL that answers."""
+    """Import and deploy the demo models in a running Modelyard, and print a cURL that answers."""
     from modelyard.cli.demo import fetch, run
 
     sys.exit(fetch() if fetch_only else run(base_url))
@@ -48,6 +48,16 @@ def doctor(as_json: bool) -> None:
     from modelyard.cli.doctor import run
 
     sys.exit(run(as_json=as_json))
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--directory", default=".", type=click.Path(path_type=Path), help="Where its folder is made.")
+def startruntime(name: str, directory: Path) -> None:
+    """Make a runtime plugin that works, to change into your own."""
+    from modelyard.cli.startruntime import run
+
+    run(name, directory)
 
 
 @cli.command()

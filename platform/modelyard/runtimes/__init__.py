@@ -25,6 +25,7 @@ from modelyard.runtimes.contract import (
     Runtime,
     SampleRequest,
     Usage,
+    with_text,
 )
 
 __all__ = [
@@ -48,4 +49,5 @@ __all__ = [
     "Runtime",
     "SampleRequest",
     "Usage",
+    "with_text",
 ]

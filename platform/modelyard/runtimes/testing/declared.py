@@ -30,7 +30,9 @@ class Declared(Hooks):
         """The platform finds it by entry point; its name there is what the database stores."""
         found = [point.value for point in entry_points(group="modelyard.runtimes")]
         here = type(self.runtime)
-        assert any(value.rpartition(":")[2] == here.__name__ for value in found), f"{here} is not among {found}"
+        assert any(value.rpartition(":")[2] == here.__name__ for value in found), (
+            f"{here} is not among {found}: is it installed (pip install -e .)?"
+        )
 
     def test_is_made_for_this_contract(self) -> None:
         """A plugin for another version is shown as incompatible and never called."""

@@ -13,8 +13,7 @@ import psutil
 import pytest
 
 from modelyard.launchers.host import this_host
-from modelyard.runtimes import Usage
-from modelyard.runtimes.contract import with_text
+from modelyard.runtimes import Usage, with_text
 from modelyard.runtimes.testing.engine import SERVED_NAME, Engine
 from modelyard.runtimes.testing.hooks import Hooks
 
