@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from modelyard.runtimes import Command, LaunchContext
+from runtimes.transformers_folder import context_length, task
 from runtimes.vllm.estimate import CPU_CONTEXT, context, cpu_cache, sequences
 from runtimes.vllm.installed import installed
 from runtimes.vllm.options import VllmOptions
-from runtimes.vllm.weights import context_length, task
 
 GUARD = Path(__file__).resolve().parent / "engine"
 STOP_SECONDS = 20.0

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelyard.runtimes import Estimate, EstimatePart, Host, Model
+from runtimes.transformers_folder import Weights, config, context_length, task, text_config, weights
 from runtimes.vllm.options import VllmOptions
-from runtimes.vllm.weights import Weights, config, context_length, task, text_config, weights
 
 CPU_CONTEXT, CPU_SEQUENCES = 4096, 4
 PROCESSES = 1_900_000_000

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from modelyard.runtimes import Estimate, Failure, Finding, Host, Level, Model
+from runtimes.transformers_folder import architectures, config, context_length, has_chat_template, task, weights
 from runtimes.vllm.estimate import context, estimate
 from runtimes.vllm.installed import Installed, installed
 from runtimes.vllm.options import VllmOptions
-from runtimes.vllm.weights import architectures, config, context_length, has_chat_template, task, weights
 
 GB = 1e9
 

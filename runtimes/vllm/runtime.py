@@ -17,12 +17,13 @@ from modelyard.runtimes import (
     SampleRequest,
     Usage,
 )
+from runtimes.probing import probe
+from runtimes.transformers_folder import weights
 from runtimes.vllm import failures, findings, probing
 from runtimes.vllm.command import command
 from runtimes.vllm.estimate import estimate
 from runtimes.vllm.installed import installed
 from runtimes.vllm.options import VllmOptions
-from runtimes.vllm.weights import weights
 
 TEXT_ROUTES = (
     Route("POST", "/v1/chat/completions", "Chat, with streaming, tools and guided output"),
@@ -93,7 +94,8 @@ class VllmRuntime(Runtime[VllmOptions]):
 
     def probe(self, context: LaunchContext[VllmOptions], timeout_seconds: float) -> None:
         """A real generation, embedding, ranking or label."""
-        probing.probe(context, timeout_seconds)
+        request = probing.sample(context.model, context.options, context.served_name)
+        probe(context, request, timeout_seconds)
 
     def failure(self, exit_code: int, log_tail: Sequence[str]) -> Failure:
         """By signs in the log, then the signal; status 0 that nobody asked for is a death too."""

@@ -1,9 +1,7 @@
 """What the vLLM runtime decides without its engine: arguments, findings, estimates and the causes of deaths."""
 
 import json
-import struct
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +9,14 @@ import pydantic
 import pytest
 
 from modelyard.runtimes import Gpu, Host, LaunchContext, Level, Model
-from modelyard.runtimes.testing import describe
 from runtimes.vllm import VllmRuntime
 from runtimes.vllm.options import VllmOptions
+from tests.runtimes.folders import LLAMA, write_llama
 
 RUNTIME = VllmRuntime()
 GB = 10**9
 CPU_HOST = Host(8, 64 * GB, 48 * GB)
 GPU_HOST = Host(8, 64 * GB, 48 * GB, (Gpu("A10", 24 * GB, 22 * GB),))
-LLAMA = {
-    "architectures": ["LlamaForCausalLM"],
-    "num_hidden_layers": 30,
-    "num_attention_heads": 9,
-    "num_key_value_heads": 3,
-    "hidden_size": 576,
-    "max_position_embeddings": 8192,
-}
-
-
-def llama(folder: Path, config: Mapping[str, Any] = LLAMA, numbers: int = 1_000_000, dtype: str = "BF16") -> Model:
-    """A folder with a real header and as many zeros as it says."""
-    folder.mkdir(parents=True, exist_ok=True)
-    size = numbers * (4 if dtype == "F32" else 2)
-    header = json.dumps({"w": {"dtype": dtype, "shape": [numbers], "data_offsets": [0, size]}}).encode()
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(size))
-    (folder / "config.json").write_text(json.dumps(config))
-    return describe(folder, format="safetensors", task="text-generation")
 
 
 @pytest.fixture
@@ -71,7 +51,7 @@ def codes(model: Model, host: Host, **options: Any) -> dict[str, Level]:
 
 def test_on_a_cpu_the_sizes_are_told(build: Any, tmp_path: Path) -> None:
     command = build(cpu=True)
-    given = argv(llama(tmp_path / "m"), tmp_path)
+    given = argv(write_llama(tmp_path / "m"), tmp_path)
     assert given[:3] == [str(command), "serve", str(tmp_path / "m")]
     assert {"--max-model-len=4096", "--max-num-seqs=4", "--enforce-eager", "--runner=generate"} <= set(given)
     assert f"--kv-cache-memory-bytes={2 * 30 * 3 * 64 * 2 * 4096 * 4}" in given
@@ -80,7 +60,7 @@ def test_on_a_cpu_the_sizes_are_told(build: Any, tmp_path: Path) -> None:
 
 def test_on_a_gpu_vllm_chooses(build: Any, tmp_path: Path) -> None:
     build(cpu=False)
-    given = argv(llama(tmp_path / "m"), tmp_path, tensor_parallel_size=2, quantization="fp8")
+    given = argv(write_llama(tmp_path / "m"), tmp_path, tensor_parallel_size=2, quantization="fp8")
     assert {"--gpu-memory-utilization=0.9", "--tensor-parallel-size=2", "--quantization=fp8"} <= set(given)
     assert not [a for a in given if a.startswith(("--max-model-len", "--max-num-seqs", "--enforce-eager", "--kv-"))]
 
@@ -88,7 +68,8 @@ def test_on_a_gpu_vllm_chooses(build: Any, tmp_path: Path) -> None:
 def test_what_is_asked_for_is_passed_on(build: Any, tmp_path: Path) -> None:
     build(cpu=True)
     given = argv(
-        llama(tmp_path / "m"), tmp_path, tool_call_parser="hermes", reasoning_parser="qwen3", chat_template="{{ x }}",
+        write_llama(tmp_path / "m"), tmp_path,
+        tool_call_parser="hermes", reasoning_parser="qwen3", chat_template="{{ x }}",
         lora_adapters=["polite=mdl_a"], structured_outputs_backend="xgrammar", extra_args=["--max-lora-rank=64"],
     )  # fmt: skip
     assert {"--enable-auto-tool-choice", "--tool-call-parser=hermes", "--reasoning-parser=qwen3"} <= set(given)
@@ -99,7 +80,7 @@ def test_what_is_asked_for_is_passed_on(build: Any, tmp_path: Path) -> None:
 
 def test_nothing_is_reported_or_fetched(build: Any, tmp_path: Path) -> None:
     build(cpu=True)
-    launch = LaunchContext(llama(tmp_path / "m"), VllmOptions(), "127.0.0.1", 1, "s3cret", tmp_path, "chat")
+    launch = LaunchContext(write_llama(tmp_path / "m"), VllmOptions(), "127.0.0.1", 1, "s3cret", tmp_path, "chat")
     env = RUNTIME.command(launch).env
     assert (env["VLLM_NO_USAGE_STATS"], env["HF_HUB_OFFLINE"], env["VLLM_API_KEY"]) == ("1", "1", "s3cret")
     assert env["VLLM_CACHE_ROOT"].startswith(str(tmp_path))
@@ -121,26 +102,28 @@ def test_adapters_are_imported_models(adapter: str) -> None:
 
 def test_without_vllm_the_way_to_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELYARD_VLLM_COMMAND", str(tmp_path / "nowhere"))
-    (finding,) = RUNTIME.check(llama(tmp_path / "m"), VllmOptions(), CPU_HOST)
+    (finding,) = RUNTIME.check(write_llama(tmp_path / "m"), VllmOptions(), CPU_HOST)
     assert (finding.level, finding.code) == (Level.BLOCK, "vllm_missing")
     assert "MODELYARD_VLLM_COMMAND" in finding.fix
 
 
 def test_an_interpreter_without_vllm_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELYARD_VLLM_COMMAND", f"{sys.executable} -m vllm.entrypoints.cli.main")
-    assert codes(llama(tmp_path / "m"), CPU_HOST) == {"vllm_missing": Level.BLOCK}
+    assert codes(write_llama(tmp_path / "m"), CPU_HOST) == {"vllm_missing": Level.BLOCK}
 
 
 def test_a_build_for_gpus_needs_one(build: Any, tmp_path: Path) -> None:
     build(cpu=False)
-    assert codes(llama(tmp_path / "m"), CPU_HOST)["no_gpu"] == Level.BLOCK
-    assert "no_gpu" not in codes(llama(tmp_path / "m"), GPU_HOST)
-    assert codes(llama(tmp_path / "m"), GPU_HOST, tensor_parallel_size=2)["too_few_gpus"] == Level.BLOCK
+    assert codes(write_llama(tmp_path / "m"), CPU_HOST)["no_gpu"] == Level.BLOCK
+    assert "no_gpu" not in codes(write_llama(tmp_path / "m"), GPU_HOST)
+    assert codes(write_llama(tmp_path / "m"), GPU_HOST, tensor_parallel_size=2)["too_few_gpus"] == Level.BLOCK
 
 
 def test_what_the_model_lacks_is_found(build: Any, tmp_path: Path) -> None:
     build(cpu=True)
-    strange = llama(tmp_path / "strange", {**LLAMA, "architectures": ["NobodyForCausalLM"], "auto_map": {"a": "b"}})
+    strange = write_llama(
+        tmp_path / "strange", {**LLAMA, "architectures": ["NobodyForCausalLM"], "auto_map": {"a": "b"}}
+    )
     found = codes(strange, CPU_HOST, max_model_len=10_000, lora_adapters=["polite=mdl_none"])
     assert found["architecture_unsupported"] == Level.BLOCK
     assert found["remote_code"] == Level.WARN
@@ -151,7 +134,7 @@ def test_what_the_model_lacks_is_found(build: Any, tmp_path: Path) -> None:
 
 def test_damaged_weights_are_found_before_a_start(build: Any, tmp_path: Path) -> None:
     build(cpu=True)
-    model = llama(tmp_path / "m")
+    model = write_llama(tmp_path / "m")
     file = tmp_path / "m" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
     assert codes(model, CPU_HOST)["damaged_model"] == Level.BLOCK
@@ -159,13 +142,13 @@ def test_damaged_weights_are_found_before_a_start(build: Any, tmp_path: Path) ->
 
 def test_too_little_memory_is_found(build: Any, tmp_path: Path) -> None:
     build(cpu=True)
-    assert codes(llama(tmp_path / "m"), Host(2, 4 * GB, GB))["memory"] == Level.BLOCK
-    assert codes(llama(tmp_path / "m"), Host(2, 4 * GB, 2 * GB))["memory"] == Level.WARN
+    assert codes(write_llama(tmp_path / "m"), Host(2, 4 * GB, GB))["memory"] == Level.BLOCK
+    assert codes(write_llama(tmp_path / "m"), Host(2, 4 * GB, 2 * GB))["memory"] == Level.WARN
 
 
 def test_the_estimate_knows_what_weights_become(build: Any, tmp_path: Path) -> None:
     build(cpu=True)
-    wide = llama(tmp_path / "f32", dtype="F32")
+    wide = write_llama(tmp_path / "f32", dtype="F32")
     parts = {part.name: part.bytes for part in RUNTIME.estimate(wide, VllmOptions(), CPU_HOST).parts}
     assert parts["weights"] == 2_000_000
     exact = {p.name: p.bytes for p in RUNTIME.estimate(wide, VllmOptions(dtype="float32"), CPU_HOST).parts}
@@ -174,7 +157,7 @@ def test_the_estimate_knows_what_weights_become(build: Any, tmp_path: Path) -> N
 
 def test_on_a_gpu_vllm_takes_its_share(build: Any, tmp_path: Path) -> None:
     build(cpu=False)
-    estimate = RUNTIME.estimate(llama(tmp_path / "m"), VllmOptions(gpu_memory_utilization=0.5), GPU_HOST)
+    estimate = RUNTIME.estimate(write_llama(tmp_path / "m"), VllmOptions(gpu_memory_utilization=0.5), GPU_HOST)
     assert estimate.device == "gpu"
     assert estimate.likely == 12 * GB
     assert estimate.low < 2 * GB
@@ -182,7 +165,7 @@ def test_on_a_gpu_vllm_takes_its_share(build: Any, tmp_path: Path) -> None:
 
 def test_quantizations_while_loading_are_offered_on_gpus(build: Any, tmp_path: Path) -> None:
     build(cpu=False)
-    model = llama(tmp_path / "m")
+    model = write_llama(tmp_path / "m")
     assert [r.name for r in RUNTIME.recipes(model, VllmOptions(), GPU_HOST)] == ["fp8", "int8-weights"]
     assert RUNTIME.recipes(model, VllmOptions(quantization="fp8"), GPU_HOST) == []
 
@@ -197,7 +180,7 @@ def test_quantizations_while_loading_are_offered_on_gpus(build: Any, tmp_path: P
     ],
 )
 def test_the_sample_fits_what_the_model_is_for(task: str, architecture: str, path: str, tmp_path: Path) -> None:
-    model = llama(tmp_path / "m", {**LLAMA, "architectures": [architecture], "id2label": {"0": "a", "1": "b"}})
+    model = write_llama(tmp_path / "m", {**LLAMA, "architectures": [architecture], "id2label": {"0": "a", "1": "b"}})
     model = Model(**{**vars(model), "task": task})
     assert RUNTIME.sample(model, VllmOptions(), "m").path == path
     assert path in {route.path for route in RUNTIME.routes(model, VllmOptions())}
