@@ -8,7 +8,7 @@ from modelyard.runtimes import Failure, Finding, Host, Level, Model
 from runtimes.onnx.engine.declared import Declared
 from runtimes.onnx.engine.modelproto import GraphHeader
 from runtimes.onnx.estimate import MIB, estimate
-from runtimes.onnx.folder import Layout, header, locate, text_output
+from runtimes.onnx.folder import Layout, header, labels, locate, purpose, text_output
 from runtimes.onnx.interpreter import interpreter, require_parts
 from runtimes.onnx.options import OnnxOptions
 
@@ -87,6 +87,9 @@ def _text(layout: Layout, graph: GraphHeader, options: OnnxOptions) -> Iterator[
         yield Finding(Level.BLOCK, "tokenizer_invalid", "tokenizer.json is not a tokenizer.", step)
     elif text_output(layout, graph, options) is not None:
         yield Finding(Level.INFO, "embeds_text", "Serves /v1/embeddings and the Open Inference Protocol.")
+    elif found := labels(layout, graph):
+        what = "/v1/rerank" if len(found) == 1 else f"/v1/classify with {len(found)} labels"
+        yield Finding(Level.INFO, "scores_text", f"Serves {what} and the Open Inference Protocol.")
     elif layout.tokenizer is not None and options.pooling == "none":
         message = "Pooling none needs a graph output of two axes, and there is none."
         yield Finding(Level.BLOCK, "pooling_unsupported", message, "Set pooling to auto.")
@@ -106,7 +109,7 @@ def _is_tokenizer(path: Path) -> bool:
 
 
 def _memory(layout: Layout, graph: GraphHeader, options: OnnxOptions, host: Host) -> Iterator[Finding]:
-    text = text_output(layout, graph, options) is not None
+    text = bool(purpose(layout, graph, options))
     need = estimate(layout, graph, options, host, text=text)
     step = "Free memory, lower workers or the largest batch, or use a smaller or quantised model."
     if need.low > host.memory_available:

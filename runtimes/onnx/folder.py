@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.runtimes import Failure, Model
-from runtimes.onnx.engine.declared import Declared, embedding_output
+from runtimes.onnx.engine.declared import Declared, embedding_output, label_names, score_output
 from runtimes.onnx.engine.modelproto import GraphHeader, MalformedGraph, read_graph
 from runtimes.onnx.options import OnnxOptions
 
@@ -75,6 +75,22 @@ def text_output(layout: Layout, graph: GraphHeader, options: OnnxOptions) -> Dec
     if layout.tokenizer is None:
         return None
     return embedding_output(graph.inputs, graph.outputs, config_number(layout, "hidden_size"), options.pooling)
+
+
+def labels(layout: Layout, graph: GraphHeader) -> list[str]:
+    """What a text model's scores stand for; one: it ranks documents, none: it doesn't score texts."""
+    output = score_output(graph.inputs, graph.outputs)
+    if layout.tokenizer is None or output is None:
+        return []
+    return label_names(layout.config, output.shape[-1] if output.shape else -1)
+
+
+def purpose(layout: Layout, graph: GraphHeader, options: OnnxOptions) -> str:
+    """What the model does with texts: `embed`, `rank` or `classify`; "" for one that only takes tensors."""
+    if text_output(layout, graph, options) is not None:
+        return "embed"
+    found = labels(layout, graph)
+    return "" if not found else "rank" if len(found) == 1 else "classify"
 
 
 def config_number(layout: Layout, key: str) -> int:

@@ -1,5 +1,7 @@
 """Requests that a model answers: what Copy cURL shows, and the real inference that readiness stands on."""
 
+import math
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -22,6 +24,20 @@ def embeddings_sample(served_name: str) -> SampleRequest:
     return SampleRequest("/v1/embeddings", {"model": served_name, "input": SAMPLE_TEXT})
 
 
+def ranking_sample(served_name: str) -> SampleRequest:
+    """A request that ranks two documents."""
+    documents = [SAMPLE_TEXT, "Ships sail on the sea."]
+    return SampleRequest("/v1/rerank", {"model": served_name, "query": "What serves models?", "documents": documents})
+
+
+def classes_sample(served_name: str) -> SampleRequest:
+    """A request for the label of a text."""
+    return SampleRequest("/v1/classify", {"model": served_name, "input": SAMPLE_TEXT})
+
+
+SAMPLES = {"embed": embeddings_sample, "rank": ranking_sample, "classify": classes_sample}
+
+
 def infer_sample(graph: GraphHeader, served_name: str) -> SampleRequest:
     """A small valid infer request, or the model's metadata where even the smallest is too long to paste."""
     path = f"/v2/models/{quote(served_name, safe='')}"
@@ -34,6 +50,21 @@ def infer_request(graph: GraphHeader, served_name: str) -> SampleRequest:
     """A small valid infer request, however long."""
     path = f"/v2/models/{quote(served_name, safe='')}/infer"
     return SampleRequest(path, {"inputs": example_inputs(graph.inputs)})
+
+
+def varied(graph: GraphHeader, served_name: str, count: int) -> list[SampleRequest]:
+    """Infer requests of made-up values that differ, and are the same each time."""
+    path = f"/v2/models/{quote(served_name, safe='')}/infer"
+    return [SampleRequest(path, {"inputs": [_shifted(entry, number) for entry in example_inputs(graph.inputs)]})
+            for number in range(count)]  # fmt: skip
+
+
+def _shifted(entry: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """Floats spread between -1 and 1; whole numbers stay as they are: what they mean isn't known."""
+    if not entry["datatype"].startswith("FP"):
+        return dict(entry)
+    values = [math.sin(1.0 + number * 12.9898 + place * 78.233) for place in range(len(entry["data"]))]
+    return {**entry, "data": [round(value, 4) for value in values]}
 
 
 def probe(context: LaunchContext[OnnxOptions], request: SampleRequest, timeout_seconds: float) -> None:

@@ -19,7 +19,7 @@ from modelyard.runtimes import (
 )
 from runtimes.onnx import failures, findings, probing, recipes
 from runtimes.onnx.estimate import estimate
-from runtimes.onnx.folder import header, locate, text_output
+from runtimes.onnx.folder import header, locate, purpose
 from runtimes.onnx.interpreter import ENGINE, interpreter
 from runtimes.onnx.options import OnnxOptions
 
@@ -38,7 +38,11 @@ PROTOCOL_ROUTES = (
     Route("POST", "/v2/models/{name}/versions/{version}/infer", "Inference on tensors"),
 )
 MODELS_ROUTE = Route("GET", "/v1/models", "The served model")
-EMBEDDINGS_ROUTE = Route("POST", "/v1/embeddings", "Embeddings of texts")
+TEXT_ROUTES = {
+    "embed": Route("POST", "/v1/embeddings", "Embeddings of texts"),
+    "rank": Route("POST", "/v1/rerank", "Ranking of documents"),
+    "classify": Route("POST", "/v1/classify", "Labels of texts"),
+}
 
 
 class OnnxRuntime(Runtime[OnnxOptions]):
@@ -60,8 +64,7 @@ class OnnxRuntime(Runtime[OnnxOptions]):
         """From the weights that the graph declares, external data included."""
         layout = locate(model)
         graph = header(layout)
-        text = text_output(layout, graph, options) is not None
-        return estimate(layout, graph, options, host, text=text)
+        return estimate(layout, graph, options, host, text=bool(purpose(layout, graph, options)))
 
     def recipes(self, model: Model, options: OnnxOptions, host: Host) -> Sequence[Recipe]:  # noqa: ARG002 (by the graph)
         """By the types of the graph's weights and its operators."""
@@ -83,13 +86,12 @@ class OnnxRuntime(Runtime[OnnxOptions]):
         )
 
     def probe(self, context: LaunchContext[OnnxOptions], timeout_seconds: float) -> None:
-        """One embedding where the model embeds text, else one inference on made-up tensors."""
+        """One embedding, ranking or label where the model is for texts, else one inference on made-up tensors."""
         layout = locate(context.model)
         graph = header(layout)
-        if text_output(layout, graph, context.options) is not None:
-            request = probing.embeddings_sample(context.served_name)
-        else:
-            request = probing.infer_request(graph, context.served_name)
+        sample = probing.SAMPLES.get(purpose(layout, graph, context.options))
+        name = context.served_name
+        request = sample(name) if sample else probing.infer_request(graph, name)
         probing.probe(context, request, timeout_seconds)
 
     def failure(self, exit_code: int, log_tail: Sequence[str]) -> Failure:
@@ -97,19 +99,27 @@ class OnnxRuntime(Runtime[OnnxOptions]):
         return failures.classify(exit_code, log_tail)
 
     def routes(self, model: Model, options: OnnxOptions) -> Sequence[Route]:
-        """The Open Inference Protocol, and embeddings where the model has a tokenizer."""
+        """The Open Inference Protocol, and what the model does with texts."""
         layout = locate(model)
-        if text_output(layout, header(layout), options) is None:
-            return [MODELS_ROUTE, *PROTOCOL_ROUTES]
-        return [EMBEDDINGS_ROUTE, MODELS_ROUTE, *PROTOCOL_ROUTES]
+        route = TEXT_ROUTES.get(purpose(layout, header(layout), options))
+        return [*([route] if route else []), MODELS_ROUTE, *PROTOCOL_ROUTES]
 
     def sample(self, model: Model, options: OnnxOptions, served_name: str) -> SampleRequest:
-        """An embedding of one sentence, or a small infer request that fits the graph."""
+        """An embedding, ranking or label of a sentence, or a small infer request that fits the graph."""
         layout = locate(model)
         graph = header(layout)
-        if text_output(layout, graph, options) is not None:
-            return probing.embeddings_sample(served_name)
-        return probing.infer_sample(graph, served_name)
+        sample = probing.SAMPLES.get(purpose(layout, graph, options))
+        return sample(served_name) if sample else probing.infer_sample(graph, served_name)
+
+    def samples(
+        self, model: Model, options: OnnxOptions, served_name: str, texts: Sequence[str]
+    ) -> Sequence[SampleRequest]:
+        """The texts where the model takes any, else made-up tensors that differ."""
+        layout = locate(model)
+        graph = header(layout)
+        if purpose(layout, graph, options):
+            return super().samples(model, options, served_name, texts)
+        return probing.varied(graph, served_name, len(texts))
 
 
 def _flags(options: OnnxOptions) -> list[str]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from . import openai, protocol
+from . import openai, protocol, ranking
 from .refusals import Gone, Refusal, Reply, refusal_reply
 from .service import Receive, Request, Service
 
@@ -24,6 +24,8 @@ async def metrics(service: Service, _request: Request) -> Reply:
 
 ENDPOINTS: Mapping[str, Mapping[str, Endpoint]] = {
     "/v1/embeddings": {"POST": openai.embed},
+    "/v1/rerank": {"POST": ranking.rerank},
+    "/v1/classify": {"POST": ranking.classify},
     "/v1/models": {"GET": openai.list_models},
     "/v2": {"GET": protocol.server_metadata},
     "/v2/health/live": {"GET": protocol.live},
@@ -64,7 +66,7 @@ class App:
             self._admit(path, headers)
             endpoint = self._endpoint(scope["method"], path)
             body = await self._body(headers, receive)
-            return await endpoint(self.service, Request(scope["method"], path, body, receive))
+            return await endpoint(self.service, Request(scope["method"], path, body, receive, headers))
         except Refusal as refusal:
             return refusal_reply(path, refusal)
         except Gone:

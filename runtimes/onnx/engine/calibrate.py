@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .classes import ClassModel
 from .infer import TensorModel
 from .refusals import Refusal
 from .texts import TextItem, TextModel
@@ -59,10 +60,11 @@ def _quota() -> float | None:
     return None if limit == "max" else int(limit) / int(period)
 
 
-def batch_of_texts(model: TextModel, wanted: int) -> int:
+def batch_of_texts(model: TextModel | ClassModel, wanted: int) -> int:
     """Warms the text side up and says how many short texts run together."""
-    tokens = min(TRIAL_TOKENS, model.max_length)
-    items = [TextItem([place % model.vocabulary for place in range(start, start + tokens)]) for start in (5, 99)]
+    limit = (model.tokenizer.truncation or {}).get("max_length") or TRIAL_TOKENS
+    tokens, vocabulary = min(TRIAL_TOKENS, limit), model.tokenizer.get_vocab_size()
+    items = [TextItem([place % vocabulary for place in range(start, start + tokens)]) for start in (5, 99)]
     seconds = _seconds(model.run, items[:1])
     return wanted or _worthwhile(model.run, items, seconds)
 

@@ -15,6 +15,7 @@ EXAMPLE_AXIS = 8
 TEXT_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids", "position_ids"})
 SENTENCE_OUTPUTS = ("sentence_embedding", "sentence_embeddings", "text_embeds", "embeddings", "embedding")
 TOKEN_OUTPUTS = ("last_hidden_state", "token_embeddings", "hidden_states")
+MAX_LABELS = 10_000
 NOT_EMBEDDINGS = frozenset({"logits", "scores", "probabilities"})
 
 EXAMPLE_VALUES: Mapping[str, Any] = {"BOOL": True, "BYTES": "text", "FP16": 0.5, "FP32": 0.5, "FP64": 0.5}
@@ -55,6 +56,36 @@ def embedding_output(
         return next((tensor for tensor in floats if tensor.rank == 2), None)
     floats = [tensor for tensor in floats if tensor.name not in NOT_EMBEDDINGS]
     return _named(floats, SENTENCE_OUTPUTS, 2) or _named(floats, TOKEN_OUTPUTS, 3) or _token_like(floats, hidden)
+
+
+def score_output(inputs: Sequence[Declared], outputs: Sequence[Declared]) -> Declared | None:
+    """The output with the scores of a text's labels, None for a graph that doesn't score texts."""
+    names = {tensor.name for tensor in inputs}
+    if "input_ids" not in names or not names <= TEXT_INPUTS:
+        return None
+    scores = [tensor for tensor in outputs if tensor.name in NOT_EMBEDDINGS and tensor.datatype.startswith("FP")]
+    return next((tensor for tensor in scores if tensor.rank in (2, None)), None)
+
+
+def label_names(config: Mapping[str, Any], width: int) -> list[str]:
+    """What the scores stand for, by the model's configuration; empty where it doesn't classify whole texts.
+
+    `width` is the number of scores that the graph declares, or -1.
+    """
+    architectures = config.get("architectures")
+    named = [str(name) for name in architectures] if isinstance(architectures, list) else []
+    if named and not any(name.endswith("ForSequenceClassification") for name in named):
+        return []
+    by_id = config.get("id2label")
+    labels = [str(by_id[key]) for key in sorted(by_id, key=_number)] if isinstance(by_id, dict) else []
+    if labels and (width < 0 or len(labels) == width):
+        return labels
+    count = width if width > 0 else config.get("num_labels") if isinstance(config.get("num_labels"), int) else 0
+    return [f"LABEL_{place}" for place in range(min(int(count or 0), MAX_LABELS))]
+
+
+def _number(key: object) -> int:
+    return int(key) if isinstance(key, str | int) and str(key).isdigit() else 0
 
 
 def is_pooled(output: Declared) -> bool:

@@ -6,6 +6,7 @@ import time
 
 from .batching import Batcher, Limits
 from .calibrate import batch_of_tensors, batch_of_texts, choose_threads
+from .classes import ClassModel, load_class_model
 from .exits import Exit, StartFailure
 from .graph import load as load_graph
 from .graph import read_header
@@ -28,7 +29,8 @@ def load(options: argparse.Namespace) -> Service:
     texts = load_text_model(
         graph, options.folder, options.graph, options.pooling, options.normalize, options.max_length
     )
-    batch = warm_up(tensors, texts, options.max_batch_size)
+    classes = load_class_model(graph, options.folder, options.graph, options.max_length) if texts is None else None
+    batch = warm_up(tensors, texts or classes, options.max_batch_size)
     limits = Limits(threads.workers, batch, options.max_batch_delay_ms / 1000, options.max_queue)
     measures = Measures()
     batcher = Batcher(limits, measures.batch)
@@ -37,10 +39,10 @@ def load(options: argparse.Namespace) -> Service:
         "%s is ready after %.1f s: %d at a time with %d threads each, up to %d together, %d may wait",
         options.name, time.perf_counter() - started, limits.workers, threads.intra_op, batch, limits.max_queue,
     )  # fmt: skip
-    return Service(options.name, tensors, texts, batcher, measures, int(time.time()))
+    return Service(options.name, tensors, texts, classes, batcher, measures, int(time.time()))
 
 
-def warm_up(tensors: TensorModel, texts: TextModel | None, wanted: int) -> int:
+def warm_up(tensors: TensorModel, texts: TextModel | ClassModel | None, wanted: int) -> int:
     """One inference at least; how many may run together. Raises StartFailure where it doesn't work."""
     if texts is None:
         return batch_of_tensors(tensors, wanted)

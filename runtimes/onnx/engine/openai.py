@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .refusals import Refusal, Reply, invalid
@@ -33,7 +33,7 @@ async def embed(service: Service, request: Request) -> Reply:
     model = _text_model(service)
     encode = _encoding(body.get("encoding_format"))
     dimensions = _dimensions(body.get("dimensions"))
-    items = await _items(model, body.get("input"))
+    items = await _items(model, body.get("input"), _prompt(model, body))
     vectors = await service.run(model.run, items, request)
     tokens = sum(item.length for item in items)
     service.measures.tokens(tokens)
@@ -70,12 +70,25 @@ def _dimensions(wanted: object) -> int | None:
     raise invalid('"dimensions" has to be a whole number above 0.', param="dimensions")
 
 
-async def _items(model: TextModel, given: object) -> Sequence[TextItem]:
+def _prompt(model: TextModel, body: Mapping[str, Any]) -> str:
+    """What goes before each text: by `prompt_name`, else by `input_type`, else the model's default."""
+    name, kind = body.get("prompt_name"), body.get("input_type")
+    for value, field in ((name, "prompt_name"), (kind, "input_type")):
+        if value is not None and not isinstance(value, str):
+            raise invalid(f'"{field}" has to be a text.', param=field)
+    found = model.prompts.find(name, kind)
+    if found is None:
+        known = ", ".join(model.prompts.by_name) or "none"
+        raise invalid(f'The model has no prompt "{name}". It has: {known}.', param="prompt_name")
+    return found
+
+
+async def _items(model: TextModel, given: object, prompt: str) -> Sequence[TextItem]:
     entries = _entries(given)
     if len(entries) > MAX_INPUTS:
         raise invalid(f'"input" has {len(entries)} entries; at most {MAX_INPUTS} fit in one request.', param="input")
     if all(isinstance(value, str) for value in entries):
-        return await _tokenized(model, entries)
+        return await _tokenized(model, entries, prompt)
     if all(isinstance(value, list) and value and all(type(one) is int for one in value) for value in entries):
         return [model.accept(value) for value in entries]
     raise invalid('"input" mixes kinds: send a text, a list of texts, token ids, or lists of token ids.', param="input")
@@ -89,10 +102,12 @@ def _entries(given: object) -> list[Any]:
     return [given] if all(type(value) is int for value in given) else given
 
 
-async def _tokenized(model: TextModel, texts: list[str]) -> Sequence[TextItem]:
+async def _tokenized(model: TextModel, texts: list[str], prompt: str) -> Sequence[TextItem]:
     empty = next((place for place, text in enumerate(texts) if not text), None)
     if empty is not None:
         raise invalid(f'"input" {empty} is an empty text.', param="input")
+    if prompt:
+        texts = [prompt + text for text in texts]
     if sum(map(len, texts)) <= INLINE_CHARACTERS:
         return model.tokenize(texts)
     return await asyncio.to_thread(model.tokenize, texts)

@@ -138,6 +138,7 @@ RECIPES: dict[str, Callable[[Path, Path, GraphHeader], None]] = {
 
 def _try(graph_path: Path, folder: Path) -> None:
     """It loads and answers as the engine will have it, before anybody relies on it."""
+    from .classes import load_class_model
     from .graph import load, read_header
     from .infer import TensorModel
     from .loading import warm_up
@@ -146,7 +147,8 @@ def _try(graph_path: Path, folder: Path) -> None:
     header = read_header(graph_path)
     graph = load(graph_path, header, 1)
     texts = load_text_model(graph, folder, graph_path, "auto", "auto", 0)
-    warm_up(TensorModel(graph), texts, 1)
+    classes = load_class_model(graph, folder, graph_path, 0) if texts is None else None
+    warm_up(TensorModel(graph), texts or classes, 1)
     _flush(folder)
 
 

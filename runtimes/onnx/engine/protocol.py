@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import binary
 from .declared import Declared
 from .graph import Graph
 from .infer import TensorItem
 from .refusals import Refusal, Reply, invalid
 from .service import Request, Service, json_reply
-from .tensors import read_tensors, write_tensor
+from .tensors import read_tensors
 
 VERSION = "1"
 INLINE_BYTES = 64 << 10
@@ -18,7 +19,7 @@ INLINE_BYTES = 64 << 10
 
 async def server_metadata(_service: Service, _request: Request) -> Reply:
     """GET /v2."""
-    return json_reply({"name": "modelyard-onnx", "version": VERSION, "extensions": []})
+    return json_reply({"name": "modelyard-onnx", "version": VERSION, "extensions": [binary.NAME]})
 
 
 async def live(_service: Service, _request: Request) -> Reply:
@@ -66,16 +67,18 @@ async def infer(service: Service, request: Request) -> Reply:
     if "id" in body:
         answer["id"] = body["id"]
     known = {tensor.name: tensor for tensor in service.tensors.graph.outputs}
-    answer["outputs"] = [write_tensor(known[name], array) for name, array in zip(item.outputs, arrays, strict=True)]
-    return json_reply(answer)
+    outputs = [(known[name], array) for name, array in zip(item.outputs, arrays, strict=True)]
+    return binary.reply(answer, outputs, binary.wanted(body))
 
 
 def _read(service: Service, request: Request) -> tuple[dict[str, Any], TensorItem]:
-    body = request.json()
+    head, raw = binary.split(request.body, request.headers)
+    body = request.parsed(head)
     _check_parameters(body)
     graph = service.tensors.graph
     outputs = [tensor.name for tensor in _wanted(body.get("outputs"), graph)]
-    return body, service.tensors.item(read_tensors(body.get("inputs"), graph.inputs), outputs)
+    inputs = read_tensors(body.get("inputs"), graph.inputs, binary.take(body.get("inputs"), raw))
+    return body, service.tensors.item(inputs, outputs)
 
 
 def _check_parameters(body: Mapping[str, Any]) -> None:
@@ -83,6 +86,14 @@ def _check_parameters(body: Mapping[str, Any]) -> None:
         raise invalid('"id" has to be a text.')
     if not isinstance(body.get("parameters", {}), dict):
         raise invalid('"parameters" has to be an object.')
+    for entry in [*_entries(body, "inputs"), *_entries(body, "outputs")]:
+        if not isinstance(entry.get("parameters", {}), dict):
+            raise invalid('"parameters" of a tensor has to be an object.')
+
+
+def _entries(body: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    found = body.get(name)
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
 
 def _wanted(given: object, graph: Graph) -> Sequence[Declared]:

@@ -2,8 +2,8 @@
 
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,15 @@ FLAGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
+INPUT_TYPES = {
+    "query": ("query", "search_query"),
+    "search_query": ("query", "search_query"),
+    "document": ("document", "passage", "search_document"),
+    "passage": ("document", "passage", "search_document"),
+    "search_document": ("document", "passage", "search_document"),
+}
+"""What other services call the kinds of text, and the prompts' names that fit."""
+
 DEFAULT_LENGTH = 512
 UNLIMITED = 1_000_000
 """Above it, transformers' model_max_length means that nobody set one."""
@@ -31,6 +40,23 @@ class Recipe:
 
     poolings: tuple[str, ...]
     normalize: bool
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What the model wants before a text, by name, such as `query`; `default` is used where nobody asks for one."""
+
+    by_name: Mapping[str, str] = field(default_factory=dict)
+    default: str = ""
+
+    def find(self, name: str | None, input_type: str | None) -> str | None:
+        """The prompt that a request asks for, "" for none; None where the model has none of that name."""
+        if name is not None:
+            return self.by_name.get(name)
+        if input_type is not None:
+            known = INPUT_TYPES.get(input_type, (input_type,))
+            return next((self.by_name[each] for each in known if each in self.by_name), self.default)
+        return self.default
 
 
 class Folder:
@@ -144,3 +170,19 @@ def max_length(folder: Folder, option: int, tokenizer_length: int | None) -> int
 
 def _whole(value: object) -> int:
     return int(value) if isinstance(value, int | float) and 0 < value < UNLIMITED else 0
+
+
+def prompts(folder: Folder) -> Prompts:
+    """The model's prompts; raises StartFailure where its pooling has to leave them out."""
+    config = folder.read_object("config_sentence_transformers.json")
+    given = config.get("prompts")
+    by_name = {str(name): str(text) for name, text in given.items()} if isinstance(given, dict) else {}
+    default = by_name.get(str(config.get("default_prompt_name")), "")
+    pooling = folder.read_object("1_Pooling/config.json")
+    if any(by_name.values()) and pooling.get("include_prompt") is False:
+        raise StartFailure(
+            Exit.POOLING_UNSUPPORTED,
+            "the model's pooling leaves its prompts out (include_prompt), which isn't supported; "
+            "export the model to ONNX with a sentence_embedding output",
+        )
+    return Prompts(by_name, default)

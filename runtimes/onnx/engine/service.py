@@ -1,13 +1,14 @@
 """What the endpoints share: the model, its queue and its measures."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from .batching import Batcher, Item, Job, Work
+from .classes import ClassModel
 from .infer import TensorModel
 from .measures import Measures
 from .refusals import Gone, Refusal, Reply, invalid
@@ -24,11 +25,16 @@ class Request:
     path: str
     body: bytes
     receive: Receive
+    headers: Mapping[bytes, bytes]
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object."""
+        return self.parsed(self.body)
+
+    def parsed(self, body: bytes) -> dict[str, Any]:
+        """A part of the body as a JSON object."""
         try:
-            found = orjson.loads(self.body)
+            found = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise invalid(f"The body is not valid JSON: {error}.") from error
         if not isinstance(found, dict):
@@ -43,6 +49,7 @@ class Service:
     name: str
     tensors: TensorModel
     texts: TextModel | None
+    classes: ClassModel | None
     batcher: Batcher
     measures: Measures
     started_at: int

@@ -28,8 +28,10 @@ DTYPES: Mapping[str, type[np.generic]] = {
 }
 
 
-def read_tensors(given: object, declared: Sequence[Declared]) -> dict[str, Array]:
-    """The request's `inputs` as arrays that fit what the graph declares."""
+def read_tensors(
+    given: object, declared: Sequence[Declared], binary: Mapping[str, memoryview] | None = None
+) -> dict[str, Array]:
+    """The request's `inputs` as arrays that fit what the graph declares; those in `binary` came as bytes."""
     if not isinstance(given, list) or not given:
         raise invalid('"inputs" has to be a list of tensors.')
     known = {tensor.name: tensor for tensor in declared}
@@ -38,7 +40,7 @@ def read_tensors(given: object, declared: Sequence[Declared]) -> dict[str, Array
         name = _name(entry, known)
         if name in arrays:
             raise invalid(f'Input "{name}" is given twice.')
-        arrays[name] = _read(entry, known[name])
+        arrays[name] = _read(entry, known[name], (binary or {}).get(name))
     missing = [name for name in known if name not in arrays]
     if missing:
         raise invalid(f"Missing input: {_listed(missing)}. The model takes {_listed(known)}.")
@@ -54,14 +56,18 @@ def _name(entry: object, known: Mapping[str, Declared]) -> str:
     return name
 
 
-def _read(entry: Mapping[str, Any], declared: Declared) -> Array:
+def _read(entry: Mapping[str, Any], declared: Declared, raw: memoryview | None) -> Array:
     name = declared.name
     if entry.get("datatype") != declared.datatype:
         raise invalid(f'Input "{name}": expected datatype {declared.datatype}, got {entry.get("datatype")!r}.')
     shape = _shape(name, entry.get("shape"))
     check_shape(declared, shape)
+    if raw is not None:
+        from .binary import read
+
+        return read(name, declared.datatype, shape, raw)
     if "data" not in entry:
-        raise invalid(f'Input "{name}" has no "data". Send the values as JSON; binary tensors aren\'t supported.')
+        raise invalid(f'Input "{name}" has no "data", and no "binary_data_size" either.')
     array = _array(name, declared.datatype, entry["data"])
     if array.size != _count(shape):
         raise invalid(f'Input "{name}": shape {shape} needs {_count(shape)} values, got {array.size}.')

@@ -13,7 +13,7 @@ from .declared import Declared, embedding_output, is_pooled
 from .exits import Exit, StartFailure
 from .graph import Graph
 from .refusals import invalid
-from .sentences import Folder, Recipe, max_length, recipe
+from .sentences import Folder, Prompts, Recipe, max_length, prompts, recipe
 from .tensors import Array
 
 log = logging.getLogger(__name__)
@@ -24,9 +24,10 @@ TOKENS_PER_WEIGHT = 64
 
 @dataclass(frozen=True)
 class TextItem:
-    """One tokenized text."""
+    """One tokenized text, or a pair; `types` says which of the two a token belongs to."""
 
     ids: Sequence[int]
+    types: Sequence[int] | None = None
     group: str = "text"
 
     @property
@@ -52,17 +53,11 @@ class TextModel:
     pad_id: int
     vocabulary: int
     lowercase: bool
+    prompts: Prompts
 
     def tokenize(self, texts: Sequence[str]) -> list[TextItem]:
         """Tokens of each text, cut to the model's length."""
-        given = [text.lower() for text in texts] if self.lowercase else list(texts)
-        if len(given) == 1:
-            items = [TextItem(self.tokenizer.encode(given[0]).ids)]
-        else:
-            items = [TextItem(found.ids) for found in self.tokenizer.encode_batch_fast(given)]
-        if not all(item.ids for item in items):
-            raise invalid("A text has nothing that the model's tokenizer knows.", param="input")
-        return items
+        return tokens_of(self.tokenizer, texts, lowercase=self.lowercase)
 
     def accept(self, ids: Sequence[int]) -> TextItem:
         """Token ids as a caller sent them."""
@@ -74,23 +69,10 @@ class TextModel:
 
     def run(self, items: Sequence[TextItem]) -> list[Array]:
         """One embedding for each item."""
-        ids, mask = self._padded(items)
-        feeds = self._feeds(ids, mask)
-        (found,) = self.graph.run([self.output], feeds)
+        given, mask = feeds(self.graph, items, self.pad_id)
+        (found,) = self.graph.run([self.output], given)
         vectors = self._pool(found.astype(np.float32, copy=False), mask)
         return list(_normalized(vectors) if self.recipe.normalize else vectors)
-
-    def _padded(self, items: Sequence[TextItem]) -> tuple[Array, Array]:
-        longest = max(item.length for item in items)
-        ids = np.full((len(items), longest), self.pad_id, np.int64)
-        mask = np.zeros((len(items), longest), np.int64)
-        for row, item in enumerate(items):
-            ids[row, : item.length] = item.ids
-            mask[row, : item.length] = 1
-        return ids, mask
-
-    def _feeds(self, ids: Array, mask: Array) -> dict[str, Array]:
-        return {tensor.name: _feed(tensor, ids, mask) for tensor in self.graph.inputs}
 
     def _pool(self, found: Array, mask: Array) -> Array:
         axes = 3 if self.recipe.poolings else 2
@@ -101,15 +83,45 @@ class TextModel:
         return np.concatenate([pool(kind, found, mask) for kind in self.recipe.poolings], axis=1)
 
 
-def _feed(tensor: Declared, ids: Array, mask: Array) -> Array:
-    made = ids
-    if tensor.name == "attention_mask":
-        made = mask
-    elif tensor.name == "token_type_ids":
-        made = np.zeros_like(ids)
-    elif tensor.name == "position_ids":
-        made = np.tile(np.arange(ids.shape[1], dtype=np.int64), (len(ids), 1))
-    return made.astype(np.int32) if tensor.datatype == "INT32" else made
+def tokens_of(tokenizer: Any, texts: Sequence[str | tuple[str, str]], *, lowercase: bool) -> list[TextItem]:
+    """Tokens of each text or pair of texts."""
+    given = [_lowered(text) for text in texts] if lowercase else list(texts)
+    if len(given) == 1 and isinstance(given[0], str):
+        items = [TextItem(tokenizer.encode(given[0]).ids)]
+    else:
+        found = tokenizer.encode_batch_fast(given)
+        paired = isinstance(given[0], tuple)
+        items = [TextItem(each.ids, each.type_ids if paired else None) for each in found]
+    if not all(item.ids for item in items):
+        raise invalid("A text has nothing that the model's tokenizer knows.", param="input")
+    return items
+
+
+def _lowered(text: str | tuple[str, str]) -> str | tuple[str, str]:
+    return text.lower() if isinstance(text, str) else (text[0].lower(), text[1].lower())
+
+
+def feeds(graph: Graph, items: Sequence[TextItem], pad_id: int) -> tuple[dict[str, Array], Array]:
+    """What the graph takes for these texts as one batch, and which tokens aren't padding."""
+    longest = max(item.length for item in items)
+    ids = np.full((len(items), longest), pad_id, np.int64)
+    mask, types = np.zeros_like(ids), np.zeros_like(ids)
+    for row, item in enumerate(items):
+        ids[row, : item.length] = item.ids
+        mask[row, : item.length] = 1
+        if item.types is not None:
+            types[row, : item.length] = item.types
+    made = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+    return {tensor.name: _feed(tensor, made) for tensor in graph.inputs}, mask
+
+
+def _feed(tensor: Declared, made: dict[str, Array]) -> Array:
+    if tensor.name == "position_ids":
+        rows, longest = made["input_ids"].shape
+        given: Array = np.tile(np.arange(longest, dtype=np.int64), (rows, 1))
+    else:
+        given = made[tensor.name]
+    return given.astype(np.int32) if tensor.datatype == "INT32" else given
 
 
 def pool(kind: str, tokens: Array, mask: Array) -> Array:
@@ -160,7 +172,7 @@ def load_text_model(
         raise StartFailure(Exit.POOLING_UNSUPPORTED, "pooling none needs an output of two axes; the graph has none")
     if output is None:
         return None
-    tokenizer, longest, pad_id = _tokenizer(tokenizer_path, folder, length)
+    tokenizer, longest, pad_id = load_tokenizer(tokenizer_path, folder, length)
     model = TextModel(
         graph,
         output.name,
@@ -169,13 +181,20 @@ def load_text_model(
         longest,
         pad_id,
         tokenizer.get_vocab_size(),
-        folder.read_object("sentence_bert_config.json").get("do_lower_case") is True,
+        lowercases(folder),
+        prompts(folder),
     )
     _describe(model)
     return model
 
 
-def _tokenizer(path: Path, folder: Folder, length: int) -> tuple[Any, int, int]:
+def lowercases(folder: Folder) -> bool:
+    """Whether texts are put into small letters before the tokenizer sees them."""
+    return folder.read_object("sentence_bert_config.json").get("do_lower_case") is True
+
+
+def load_tokenizer(path: Path, folder: Folder, length: int) -> tuple[Any, int, int]:
+    """The tokenizer, the longest text in tokens, and the id of padding."""
     try:
         tokenizer: Any = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception

@@ -1,5 +1,7 @@
 """Small ONNX graphs, made on the spot."""
 
+import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -132,3 +134,32 @@ def strict(folder: Path) -> Path:
     table = numpy_helper.from_array(np.zeros((1, 2), dtype=np.float32), "table")
     node = helper.make_node("Gather", ["table", "row"], ["y"])
     return write(folder, [node], [tensor("row", "INT64", ["n"])], [tensor("y", "FP32", ["n", 2])], [table])
+
+
+def scorer(folder: Path, tokenizer: Path, favourites: dict[str, int], labels: int, *, of_pairs: bool) -> Path:
+    """A text model with `logits`: each favourite word adds one to its label; of pairs, only in the second text."""
+    vocabulary = json.loads(tokenizer.read_text())["model"]["vocab"]
+    table = np.zeros((max(vocabulary.values()) + 1, labels), np.float32)
+    for word, label in favourites.items():
+        table[vocabulary[word], label] = 1
+    counted = "token_type_ids" if of_pairs else "attention_mask"
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["found"]),
+        helper.make_node("Cast", [counted], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["numbers", "last"], ["weights"]),
+        helper.make_node("Mul", ["found", "weights"], ["weighted"]),
+        helper.make_node("ReduceSum", ["weighted", "middle"], ["logits"], keepdims=0),
+    ]
+    names = ["input_ids", "attention_mask", *(["token_type_ids"] if of_pairs else [])]
+    weights = [
+        numpy_helper.from_array(table, "table"),
+        numpy_helper.from_array(np.array([2]), "last"),
+        numpy_helper.from_array(np.array([1]), "middle"),
+    ]
+    write(folder, nodes, [tensor(name, "INT64", ["b", "s"]) for name in names],
+          [tensor("logits", "FP32", ["b", labels])], weights)  # fmt: skip
+    shutil.copyfile(tokenizer, folder / "tokenizer.json")
+    config = {"architectures": ["BertForSequenceClassification"], "max_position_embeddings": 128}
+    names_of_labels = {str(place): name for place, name in enumerate(["cats", "ships", "bills"][:labels])}
+    (folder / "config.json").write_text(json.dumps({**config, "id2label": names_of_labels}))
+    return folder
