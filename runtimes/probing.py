@@ -6,6 +6,9 @@ import httpx
 
 from modelyard.runtimes import Failure, LaunchContext, SampleRequest
 
+LATER = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.FAILED_DEPENDENCY)
+"""Too much to do, or a generation that failed: the next one may work."""
+
 
 def probe(launch: LaunchContext[Any], request: SampleRequest, timeout_seconds: float) -> None:
     """One token, embedding, ranking or label: `/health` says nothing, it is 200 while an engine core hangs."""
@@ -35,5 +38,5 @@ def _refused(answer: httpx.Response) -> Failure:
     except (ValueError, AttributeError):
         said = answer.text
     message = f"The engine answered {answer.status_code}: {' '.join(said.split())[:300]}"
-    permanent = httpx.codes.is_client_error(answer.status_code)
+    permanent = httpx.codes.is_client_error(answer.status_code) and answer.status_code not in LATER
     return Failure("bad_answer", message, "Read the end of its log, then correct the options.", permanent=permanent)

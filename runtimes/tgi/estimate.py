@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelyard.runtimes import Estimate, EstimatePart, Host, Model
-from runtimes.tgi.folder import context_length, text_config, weights
 from runtimes.tgi.options import TgiOptions
+from runtimes.transformers_folder import config, context_length, text_config, weights
 
 CONTEXT = 4096
 """TGI's own choice where neither the options nor the model say more."""
@@ -30,17 +30,16 @@ def context(model: Model, options: TgiOptions) -> int:
 def loaded(model: Model, options: TgiOptions, *, cpu: bool = False) -> EstimatePart:
     """The weights as TGI keeps them: a CPU computes in 32 bits unless a data type is set."""
     found = weights(model)
-    if found.quantized:
-        stored = found.wide_bytes + found.packed_bytes
-        return EstimatePart("weights", stored, "as they are stored: they are quantized already")
+    if found.packed > found.stored // 2:
+        return EstimatePart("weights", found.stored, "as they are stored: they are quantized already")
     each = BYTES.get(options.quantize, 0.0) or (4.0 if cpu and not options.dtype else 2.0)
-    formula = f"{found.numbers / 1e6:.1f} M numbers × {each:g} bytes"
-    return EstimatePart("weights", int(found.numbers * each) + found.packed_bytes, formula)
+    formula = f"{found.wide / 1e6:.1f} M numbers × {each:g} bytes"
+    return EstimatePart("weights", int(found.wide * each) + found.packed, formula)
 
 
 def token_bytes(model: Model, options: TgiOptions, *, cpu: bool = False) -> tuple[int, str]:
     """Of one token in the KV cache, and the formula."""
-    about = text_config(model)
+    about = text_config(config(model))
     layers, heads = _number(about, "num_hidden_layers"), _number(about, "num_attention_heads", 1)
     kv_heads = _number(about, "num_key_value_heads", heads)
     size = _number(about, "head_dim") or _number(about, "hidden_size") // max(heads, 1)

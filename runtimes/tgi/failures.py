@@ -105,6 +105,6 @@ def _unknown(exit_code: int, log_tail: Sequence[str]) -> Failure:
                     permanent=False)  # fmt: skip
 
 
-def _failure(code: str, cause: str, step: str, permanent: bool) -> Failure:  # noqa: FBT001 (rows of the tables above)
+def _failure(code: str, cause: str, step: str, permanent: bool) -> Failure:
     text = " ".join("".join(c if c.isprintable() else " " for c in cause).split())
     return Failure(code, f"{text[:500].rstrip('.')}.", step, permanent=permanent)

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from modelyard.runtimes import Estimate, Failure, Finding, Host, Level, Model
 from runtimes.tgi.estimate import estimate
-from runtimes.tgi.folder import config, context_length, has_chat_template, weights
 from runtimes.tgi.installed import DEVICE, device, installed
 from runtimes.tgi.options import TgiOptions
+from runtimes.transformers_folder import config, context_length, has_chat_template, weights
 
 GB = 1e9
 MAINTENANCE = Finding(

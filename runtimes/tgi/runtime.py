@@ -16,11 +16,13 @@ from modelyard.runtimes import (
     SampleRequest,
     Usage,
 )
-from runtimes.tgi import failures, findings, probing
+from runtimes.probing import probe
+from runtimes.tgi import failures, findings
 from runtimes.tgi.command import command
 from runtimes.tgi.estimate import estimate
 from runtimes.tgi.installed import device
 from runtimes.tgi.options import TgiOptions
+from runtimes.tgi.probing import sample
 
 ROUTES = (
     Route("POST", "/v1/chat/completions", "Chat, with streaming, tools and guided output"),
@@ -60,7 +62,7 @@ class TgiRuntime(Runtime[TgiOptions]):
 
     def probe(self, context: LaunchContext[TgiOptions], timeout_seconds: float) -> None:
         """A real generation of one token."""
-        probing.probe(context, timeout_seconds)
+        probe(context, sample(context.model, context.served_name), timeout_seconds)
 
     def failure(self, exit_code: int, log_tail: Sequence[str]) -> Failure:
         """By signs in the log, then the stage in its last line, then the signal."""
@@ -72,7 +74,7 @@ class TgiRuntime(Runtime[TgiOptions]):
 
     def sample(self, model: Model, options: TgiOptions, served_name: str) -> SampleRequest:  # noqa: ARG002 (by the model)
         """A chat, or a completion."""
-        return probing.sample(model, served_name)
+        return sample(model, served_name)
 
     def usage(self, path: str, body: Mapping[str, Any]) -> Usage | None:
         """OpenAI's shape; TGI's own paths tell tokens in `details`, where they were asked for."""
