@@ -1,4 +1,4 @@
-"""The TGI plug: drives an installed text-generation-launcher."""
+"""The TGI plug: drives a text-generation-launcher that is installed, or in a container image."""
 
 from runtimes.tgi.runtime import TgiRuntime
 

@@ -1,12 +1,13 @@
-"""How `text-generation-launcher` is started."""
+"""How `text-generation-launcher` is started: on this host, or in a container."""
 
 import contextlib
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 from modelyard.runtimes import Command, LaunchContext
-from runtimes.tgi.installed import installed
+from runtimes.tgi import container
+from runtimes.tgi.arguments import OFFLINE, adapters, arguments
+from runtimes.tgi.installed import Installed, installed
 from runtimes.tgi.options import TgiOptions
 
 SOCKET_ROOM = 90
@@ -16,15 +17,18 @@ WORKING_FOLDER = Path("/proc/self/cwd")
 SWEEP_SECONDS = 10.0
 """For what is left after the router and the shards had their patience."""
 
-GIVEN = ("max_input_tokens", "max_total_tokens", "max_batch_prefill_tokens", "max_batch_total_tokens", "dtype",
-         "quantize", "kv_cache_dtype", "cuda_graphs", "speculate", "rope_scaling", "rope_factor")  # fmt: skip
-"""Options that are arguments of the same name where they are set; unset they are TGI's own choice."""
-
 
 def command(launch: LaunchContext[TgiOptions]) -> Command:
-    """The launcher on this host."""
+    """By what there is of TGI."""
+    found = installed()
+    if found.image:
+        return container.command(found, launch, stop_seconds(launch.options))
+    return _on_host(found, launch)
+
+
+def _on_host(found: Installed, launch: LaunchContext[TgiOptions]) -> Command:
     port, master = free_ports(2, launch.port)
-    argv = [*installed().command, "--model-id", str(launch.model.path)]
+    argv = [*found.command, "--model-id", str(launch.model.path)]
     argv += ["--hostname", launch.host, "--port", str(launch.port)]
     argv += ["--prometheus-port", str(port), "--master-port", str(master)]
     argv += ["--shard-uds-path", str(sockets(launch.workdir))]
@@ -34,46 +38,20 @@ def command(launch: LaunchContext[TgiOptions]) -> Command:
     return Command(argv, environment(launch.workdir) | {"API_KEY": launch.secret}, stop_seconds(launch.options))
 
 
-def arguments(options: TgiOptions) -> Iterator[str]:
-    """What doesn't depend on where TGI runs."""
-    yield from ("--usage-stats", "off", "--num-shard", str(options.num_shard))
-    yield from ("--sharded", "true" if options.num_shard > 1 else "false")
-    yield from ("--max-concurrent-requests", str(options.max_concurrent_requests))
-    yield from ("--cuda-memory-fraction", f"{options.cuda_memory_fraction:g}")
-    yield from ("--graceful-termination-timeout", str(options.graceful_seconds))
-    for name in GIVEN:
-        if value := getattr(options, name):
-            yield from (f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value))
-    if options.trust_remote_code:
-        yield "--trust-remote-code"
-    if options.disable_grammar_support:
-        yield "--disable-grammar-support"
-    yield from options.extra_args
-
-
-def adapters(options: TgiOptions, folder: Path) -> str:
-    """Names and folders of the adapters, whose models lie in that folder."""
-    pairs = (adapter.partition("=") for adapter in options.lora_adapters)
-    return ",".join(f"{name}={folder / model_id}" for name, _, model_id in pairs)
-
-
 def environment(folder: Path) -> dict[str, str]:
-    """Nothing is fetched, and everything is written to that folder."""
-    return {
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_OFFLINE": "1",
+    """Everything is written to that folder."""
+    return OFFLINE | {
         "HF_HOME": str(folder / "hf"),
         "HUGGINGFACE_HUB_CACHE": str(folder / "hf" / "hub"),
         "XDG_CACHE_HOME": str(folder / "cache"),
         "TRITON_CACHE_DIR": str(folder / "cache" / "triton"),
         "TORCHINDUCTOR_CACHE_DIR": str(folder / "cache" / "inductor"),
-        "TOKENIZERS_PARALLELISM": "false",
     }
 
 
 def stop_seconds(options: TgiOptions) -> float:
     """The launcher gives the router its patience, then the shards theirs."""
-    return min(2 * options.graceful_seconds + SWEEP_SECONDS, 300.0)
+    return 2 * options.graceful_seconds + SWEEP_SECONDS
 
 
 def sockets(workdir: Path) -> Path:

@@ -9,8 +9,9 @@ MEMORY = "Lower Context, Batch or Prefill batch, quantize, add shards, or use a 
 LOG = "Read the end of its log, then deploy again."
 
 SIGNS: Sequence[tuple[str, str, str, str, bool]] = (
-    (r"Failed to bind to ([^\s:]+(?::\d+)?)|address already in use|os error 98|EADDRINUSE", "port_in_use",
-     "A port of the engine, {}, was taken by another process", "It is started again on other ports.", False),
+    (r"Failed to bind to ([^\s:]+(?::\d+)?)|[Aa]ddress already in use|port is already allocated|os error 98",
+     "port_in_use", "A port of the engine, {}, was taken by another process",
+     "It is started again on other ports.", False),
     (r"CUDA out of memory|HIP out of memory|OutOfMemoryError|Not enough memory to handle", "gpu_out_of_memory",
      "There is not enough memory on the GPU", MEMORY, True),
     (r"No space left on device", "disk_full", "The disk is full", "Free space on the engine's disk.", False),
@@ -38,6 +39,12 @@ SIGNS: Sequence[tuple[str, str, str, str, bool]] = (
      "TGI finds no GPU that it can use", "Use a host with a GPU.", True),
     (r"(text-generation-(?:server|router)) not found in PATH", "installation_incomplete", "TGI's {} isn't on its PATH",
      "Install the whole of TGI, and put its folder on the PATH of MODELYARD_TGI_COMMAND.", True),
+    (r"No such image|[Ii]mage not known|Unable to find image|manifest unknown", "image_missing",
+     "The image of MODELYARD_TGI_IMAGE isn't on this host", "Pull it with the container client, then deploy again.",
+     True),
+    (r"Cannot connect to the Docker daemon|permission denied while trying to connect|Cannot connect to Podman",
+     "no_container_daemon", "The container client can't reach its daemon",
+     "Start it, let Modelyard's user use it, then deploy again.", False),
     (r"Shard process was signaled to shutdown with signal 9", "out_of_memory",
      "A shard was killed, most likely because the host's memory ran out", MEMORY, False),
 )  # fmt: skip

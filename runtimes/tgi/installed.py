@@ -10,13 +10,16 @@ from modelyard.runtimes import Failure
 
 LAUNCHER = "text-generation-launcher"
 COMMAND, DEVICE = "MODELYARD_TGI_COMMAND", "MODELYARD_TGI_DEVICE"
+IMAGE, CLIENT = "MODELYARD_TGI_IMAGE", "MODELYARD_TGI_CONTAINER_CLIENT"
+CLIENTS = ("docker", "podman")
 
 
 @dataclass(frozen=True)
 class Installed:
-    """How TGI is started, as an argument list to which its own arguments are added."""
+    """`command` is TGI's launcher, or the client that runs `image`."""
 
     command: Sequence[str]
+    image: str = ""
 
 
 def device() -> str:
@@ -26,7 +29,9 @@ def device() -> str:
 
 def installed() -> Installed:
     """What the settings name, else the launcher on PATH; Failure with what to set if there is none."""
-    given = os.environ.get(COMMAND, "").strip()
+    given, image = (os.environ.get(name, "").strip() for name in (COMMAND, IMAGE))
+    if image and not given:
+        return Installed([_client(image)], image)
     try:
         words = shlex.split(given) or [LAUNCHER]
     except ValueError as error:
@@ -38,11 +43,24 @@ def installed() -> Installed:
     return Installed([program, *words[1:]])
 
 
+def _client(image: str) -> str:
+    given = os.environ.get(CLIENT, "").strip()
+    for name in [given] if given else CLIENTS:
+        if program := shutil.which(name):
+            return program
+    wanted = given or " or ".join(CLIENTS)
+    raise Failure(
+        "no_container_client", f"{IMAGE} names {image}, and this host has no {wanted} to run it.",
+        f"Install one, or set {CLIENT} to its path.", permanent=True,
+    )  # fmt: skip
+
+
 def _missing(given: str, name: str) -> Failure:
     if given:
         message = f"{COMMAND} names {name}, which isn't an executable on this host."
         return Failure("not_installed", message, "Correct its path.", permanent=True)
     return Failure(
         "not_installed", "TGI isn't installed on this host.",
-        f"Set {COMMAND} to a {LAUNCHER}, or use vLLM, which TGI's makers suggest.", permanent=True,
+        f"Set {COMMAND} to a {LAUNCHER} or {IMAGE} to an image of it, or use vLLM, as TGI's makers suggest.",
+        permanent=True,
     )  # fmt: skip

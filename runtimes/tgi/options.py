@@ -80,7 +80,7 @@ class TgiOptions(Options):
         False, title="No guided output", description="Turns JSON schemas, tools and grammars off."
     )
     graceful_seconds: int = pydantic.Field(
-        20, ge=1, le=600, title="Patience at the end (seconds)",
+        20, ge=1, le=120, title="Patience at the end (seconds)",
         description="For running answers when the engine is told to stop.",
     )  # fmt: skip
     extra_args: tuple[str, ...] = pydantic.Field(

@@ -73,4 +73,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    main(json.loads(os.environ["STAND_IN"]))
