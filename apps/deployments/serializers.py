@@ -198,6 +198,7 @@ class EstimateSerializer(serializers.Serializer[Any]):
     low = serializers.IntegerField()
     likely = serializers.IntegerField()
     high = serializers.IntegerField()
+    device = serializers.ChoiceField(["host", "gpu"], help_text="Whose memory.")
     parts = EstimatePartSerializer(many=True)
 
 
