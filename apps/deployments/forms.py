@@ -19,6 +19,7 @@ from apps.models.models import Model, Status
 from modelyard.runtimes import Recipe
 
 Schema = Mapping[str, Any]
+LONG_TEXT = 1000  # characters an option may have, above which it gets several lines
 
 
 class TagsField(forms.CharField):
@@ -196,7 +197,13 @@ def option_field(described: Schema, definitions: Schema) -> forms.Field:
             **common,
         )
     if kind == "string":
-        return forms.CharField(widget=UnfoldAdminTextInputWidget(), **common)
+        long = schema.get("maxLength", 0) > LONG_TEXT
+        widget = (
+            UnfoldAdminTextareaWidget(attrs={"rows": 3, "spellcheck": "false"})
+            if long
+            else UnfoldAdminTextInputWidget()
+        )
+        return forms.CharField(widget=widget, **common)
     return JsonField(widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}), **common)
 
 

@@ -10,7 +10,7 @@ from runtimes.transformers_folder import config, context_length, has_chat_templa
 
 GB = 1e9
 MAINTENANCE = Finding(
-    Level.INFO, "maintenance_mode",
+    Level.WARN, "maintenance_mode",
     "TGI's makers have only kept it in repair since December 2025, and suggest vLLM.",
     "Choose vLLM for new deployments.",
 )  # fmt: skip
@@ -18,11 +18,11 @@ MAINTENANCE = Finding(
 
 def check(model: Model, options: TgiOptions, host: Host) -> Iterator[Finding]:
     """In the order in which somebody would mend things."""
-    yield MAINTENANCE
     if model.format != "safetensors":
         message = f"TGI loads safetensors folders, and this model is {model.format or 'of an unknown format'}."
         yield Finding(Level.BLOCK, "wrong_format", message, "Import the model's safetensors version.")
         return
+    yield MAINTENANCE
     try:
         installed()
         config(model), weights(model)
