@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 
 from modelyard.runtimes import Command, LaunchContext
-from runtimes.tgi import container
+from runtimes.tgi import container, key
 from runtimes.tgi.arguments import OFFLINE, adapters, arguments
 from runtimes.tgi.installed import Installed, installed
 from runtimes.tgi.options import TgiOptions
@@ -35,7 +35,8 @@ def _on_host(found: Installed, launch: LaunchContext[TgiOptions]) -> Command:
     argv += arguments(launch.options)
     if launch.options.lora_adapters:
         argv += ["--lora-adapters", adapters(launch.options, launch.model.path.parent)]
-    return Command(argv, environment(launch.workdir) | {"API_KEY": launch.secret}, stop_seconds(launch.options))
+    env = {**environment(launch.workdir), **key.environment(launch), **key.before_the_router(launch.workdir)}
+    return Command(argv, env, stop_seconds(launch.options))
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from modelyard.runtimes import Command, LaunchContext
+from runtimes.tgi import key
 from runtimes.tgi.arguments import OFFLINE, adapters, arguments
 from runtimes.tgi.installed import Installed, device
 from runtimes.tgi.options import TgiOptions
@@ -27,9 +28,17 @@ def command(found: Installed, launch: LaunchContext[TgiOptions], patience: float
     """The owner of the container, which runs it; the secret is passed on by its name."""
     program = found.command[0]
     run = [*_limits(program), *_places(launch), *_environment(), "--entrypoint=/bin/bash", found.image]
-    inside = ["-c", (ENGINE / "inside.sh").read_text(), "modelyard", f"{patience:g}", str(SILENCE_SECONDS)]
+    inside = [
+        "-c",
+        (ENGINE / "inside.sh").read_text(),
+        "modelyard",
+        f"{patience:g}",
+        str(SILENCE_SECONDS),
+        key.ROUTER.read_text(),
+    ]
     argv = [sys.executable, "-I", str(ENGINE / "contain.py"), program, _name(launch), f"{patience + LEEWAY_SECONDS:g}"]
-    env = {name: os.environ[name] for name in CLIENT if name in os.environ} | OFFLINE | {"API_KEY": launch.secret}
+    found_by = {name: os.environ[name] for name in CLIENT if name in os.environ}
+    env = {**found_by, **OFFLINE, **key.environment(launch)}
     return Command([*argv, *run, *inside, *_arguments(launch)], env, patience + 2 * LEEWAY_SECONDS)
 
 
@@ -56,7 +65,7 @@ def _places(launch: LaunchContext[TgiOptions]) -> Iterator[str]:
 
 def _environment() -> Iterator[str]:
     """Names only: arguments can be read by every user of the host."""
-    for name in ("API_KEY", *OFFLINE, "CUDA_VISIBLE_DEVICES"):
+    for name in (key.SECRET, "API_KEY", *OFFLINE, "CUDA_VISIBLE_DEVICES"):
         yield f"--env={name}"
 
 

@@ -1,7 +1,11 @@
-# The first process of TGI's container: `bash -c inside.sh NAME PATIENCE SILENCE ARGUMENT …`.
+# The first process of TGI's container: `bash -c inside.sh NAME PATIENCE SILENCE ROUTER ARGUMENT …`.
 # Ends the launcher when its input ends or says nothing for SILENCE seconds, and kills it after PATIENCE more.
 patience=$1 silence=$2
-shift 2
+place=$(mktemp -d)
+printf '%s' "$3" >"$place/text-generation-router"
+chmod 700 "$place/text-generation-router"
+export PATH="$place:$PATH"
+shift 3
 start=/tgi-entrypoint.sh
 [ -x "$start" ] || start=text-generation-launcher
 asked=

@@ -163,3 +163,19 @@ def test_each_launch_has_three_ports(tmp_path: Path) -> None:
         argv = list(RUNTIME.command(started.context).argv)
     ports = [argv[argv.index(flag) + 1] for flag in ("--port", "--prometheus-port", "--master-port")]
     assert len(set(ports)) == 3
+
+
+def test_the_key_is_in_no_argument_of_any_process(tmp_path: Path) -> None:
+    with engine(tmp_path) as started:
+        started.start().ready()
+        words = [word for process in started.left() for word in process.cmdline()]
+    assert "text-generation-router" in " ".join(words)
+    assert started.context.secret not in " ".join(words)
+
+
+def test_the_key_that_arguments_show_opens_nothing(tmp_path: Path) -> None:
+    with engine(tmp_path) as started:
+        started.start().ready()
+        shown = dict(RUNTIME.command(started.context).env)["API_KEY"]
+        headers = {"Authorization": f"Bearer {shown}"}
+        assert started.client.post("/generate", json={"inputs": "hi"}, headers=headers).status_code == 401
