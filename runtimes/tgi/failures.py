@@ -66,7 +66,7 @@ SIGNALS: Mapping[int, tuple[str, str, str, bool]] = {
 }
 
 STAGE = re.compile(r"^Error: ([A-Z]\w+)")
-CAUSE = re.compile(r"(?:^|\s)((?:[\w.]+\.)?\w*(?:Error|Exception)): (.{1,300})")
+CAUSE = re.compile(r"(?:^|\s)((?:[\w.]+\.)?\w+(?:Error|Exception)): (.{1,300})")
 
 
 def classify(exit_code: int, log_tail: Sequence[str]) -> Failure:
