@@ -48,6 +48,13 @@ def containers() -> Iterator[psutil.Process]:
         yield process
 
 
+@pytest.fixture
+def setting(containers: psutil.Process) -> Iterator[pytest.MonkeyPatch]:
+    """Undone before the daemon's own settings are: pytest's own `monkeypatch` would come after them."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
 def engine(folder: Path, *faults: str) -> Engine:
     return Engine(RUNTIME, served(folder / "model", *faults), {"graceful_seconds": 3}, folder / "engines")
 
@@ -143,27 +150,21 @@ def test_a_taken_port_is_explained(tmp_path: Path, containers: psutil.Process) -
             assert (started.death().code, started.death().permanent) == ("port_in_use", False)
 
 
-def test_a_missing_image_is_explained(
-    tmp_path: Path, containers: psutil.Process, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MODELYARD_TGI_IMAGE", "missing")
+def test_a_missing_image_is_explained(tmp_path: Path, setting: pytest.MonkeyPatch) -> None:
+    setting.setenv("MODELYARD_TGI_IMAGE", "missing")
     with engine(tmp_path) as started:
         started.start().gone(30)
         assert started.death().code == "image_missing"
 
 
-def test_a_daemon_that_does_not_run_is_explained(
-    tmp_path: Path, containers: psutil.Process, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nowhere")
+def test_a_daemon_that_does_not_run_is_explained(tmp_path: Path, setting: pytest.MonkeyPatch) -> None:
+    setting.setenv("DOCKER_HOST", f"unix://{tmp_path}/nowhere")
     with engine(tmp_path) as started:
         started.start().gone(30)
         assert (started.death().code, started.death().permanent) == ("no_container_daemon", False)
 
 
-def test_a_host_without_a_container_client_is_told(
-    tmp_path: Path, containers: psutil.Process, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MODELYARD_TGI_CONTAINER_CLIENT", "nerdctl-of-nobody")
+def test_a_host_without_a_container_client_is_told(tmp_path: Path, setting: pytest.MonkeyPatch) -> None:
+    setting.setenv("MODELYARD_TGI_CONTAINER_CLIENT", "nerdctl-of-nobody")
     found = RUNTIME.check(served(tmp_path), RUNTIME.options(), this_host())
     assert "no_container_client" in [finding.code for finding in found if finding.level == Level.BLOCK]

@@ -113,8 +113,9 @@ def test_a_model_without_chat_template_completes_texts(tmp_path: Path) -> None:
 def test_an_engine_that_is_busy_may_answer_later(tmp_path: Path) -> None:
     with engine(tmp_path, max_concurrent_requests=1) as started:
         started.start().ready()
-        body = {"inputs": "count", "parameters": {"max_new_tokens": 400}}
+        body = {"inputs": "count", "parameters": {"max_new_tokens": 1500}}
         with started.client.stream("POST", "/generate_stream", json=body) as answer:
+            assert answer.status_code == 200
             lines = answer.iter_lines()  # closes the stream when it is let go
             next(lines)
             with pytest.raises(Failure) as caught:
