@@ -109,7 +109,7 @@ class DeploymentAdmin(console.ModelAdmin):
         """The pages of a deployment, before Django's own."""
         wrap = self.admin_site.admin_view
         name = "deployments_deployment_{}".format
-        one = "<slug:pk>/"
+        one = "<system_id:pk>/"
         own = [
             path("live/", wrap(self.live), name=name("live")),
             path("add/", wrap(pages.add), name=name("add")),

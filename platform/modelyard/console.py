@@ -11,6 +11,8 @@ from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import register_converter
+from django.urls.converters import StringConverter
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -36,6 +38,19 @@ class ModelAdmin(unfold.admin.ModelAdmin):
     @request.setter
     def request(self, _value: HttpRequest) -> None:
         """Not kept."""
+
+
+class SystemId(StringConverter):
+    """A system ID in an address of the admin, as we write it or as Django's lists do, which quote the underscore."""
+
+    regex = "[0-9a-zA-Z_]+"
+
+    def to_python(self, value: str) -> str:
+        """IDs have small letters only, so that a quoted underscore can't be mistaken."""
+        return value.replace("_5F", "_")
+
+
+register_converter(SystemId, "system_id")
 
 
 def badge(text: str, tone: str) -> SafeString:

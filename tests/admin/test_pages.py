@@ -258,3 +258,20 @@ def test_a_form_that_is_sent_again_makes_no_second_key(deployment: Deployment) -
 def test_a_number_of_days_that_is_none_makes_no_key_for_ever(deployment: Deployment, days: str) -> None:
     person().post(page(deployment, "keys"), {"name": "app", "days": days})
     assert not ApiKey.objects.exists()
+
+
+def test_every_link_of_the_admin_leads_somewhere(deployment: Deployment) -> None:
+    others = [operations.create(model=deployment.model, name=f"other-{n}", runtime="echo", by=None) for n in range(9)]
+    client = person()
+    seen, todo = set(), ["/admin/"]
+    while todo:
+        address = todo.pop()
+        if address in seen or "logout" in address:
+            continue
+        seen.add(address)
+        answer = client.get(address, follow=True)
+        assert answer.status_code < 400, address
+        if "text/html" in answer["content-type"]:
+            todo += [link for link in re.findall(r'href="(/[^"#?]*)', answer.text) if link.startswith("/admin/")]
+    quoted = [f"{LIST}{other.pk.replace('_', '_5F')}/change/" for other in [deployment, *others]]
+    assert set(quoted) <= seen
