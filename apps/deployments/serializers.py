@@ -175,7 +175,7 @@ class EditDeploymentSerializer(serializers.Serializer[Any]):
     tags = serializers.ListField(child=serializers.CharField(), required=False)
 
 
-class FindingSerializer(serializers.Serializer[Any]):
+class FitFindingSerializer(serializers.Serializer[Any]):
     """One thing that a runtime found out: block stops a deployment, warn is shown before it, info beside it."""
 
     level = serializers.CharField()
@@ -217,7 +217,7 @@ class FitSerializer(serializers.Serializer[Any]):
     name = serializers.CharField(source="entry.name")
     title = serializers.CharField(source="entry.title")
     usable = serializers.BooleanField()
-    findings = FindingSerializer(many=True)
+    findings = FitFindingSerializer(many=True)
     estimate = EstimateSerializer(allow_null=True)
     recipes = RecipeSerializer(many=True)
 

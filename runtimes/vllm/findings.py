@@ -33,12 +33,14 @@ def _hardware(engine: Installed, options: VllmOptions, host: Host) -> Iterator[F
     if engine.cpu:
         yield from _processor()
         return
-    if not host.gpus and not engine.rocm:
+    if not engine.version:
+        message = "What this vLLM was built for can't be told: its command isn't a Python script."
+        yield Finding(Level.WARN, "build_unknown", message, "Make sure that it suits this host.")
+    elif not host.gpus and not engine.rocm:
         yield Finding(
             Level.BLOCK, "no_gpu", "This vLLM needs an NVIDIA GPU, and this host has none.",
             "Use a host with a GPU, or install vLLM's CPU build and set MODELYARD_VLLM_COMMAND to it.",
         )  # fmt: skip
-        return
     wanted = options.tensor_parallel_size * options.pipeline_parallel_size
     if host.gpus and wanted > len(host.gpus):
         message = f"Tensor × pipeline parallel needs {wanted} GPUs, and this host has {len(host.gpus)}."

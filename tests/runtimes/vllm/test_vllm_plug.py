@@ -107,6 +107,22 @@ def test_without_vllm_the_way_to_it_is_told(tmp_path: Path, monkeypatch: pytest.
     assert "MODELYARD_VLLM_COMMAND" in finding.fix
 
 
+@pytest.mark.parametrize("start", ["#!{0}\n", "#!/bin/sh\n'''exec' \"{0}\" \"$0\" \"$@\"\n' '''\n"])
+def test_the_interpreter_of_the_command_is_asked(build: Any, start: str, tmp_path: Path) -> None:
+    command = build(cpu=True)
+    command.write_text(start.replace("{0}", str(command.with_name("python3"))))
+    strange = write_llama(tmp_path / "x", {**LLAMA, "architectures": ["Nobody"]})
+    assert "no_gpu" not in codes(strange, CPU_HOST)
+    assert codes(strange, CPU_HOST)["architecture_unsupported"] == Level.BLOCK
+
+
+def test_a_wrapper_is_taken_at_its_word(build: Any, tmp_path: Path) -> None:
+    build(cpu=True).write_text('#!/bin/bash\nexec vllm "$@"\n')
+    found = codes(write_llama(tmp_path / "m"), CPU_HOST)
+    assert found["build_unknown"] == Level.WARN
+    assert Level.BLOCK not in found.values()
+
+
 def test_an_interpreter_without_vllm_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELYARD_VLLM_COMMAND", f"{sys.executable} -m vllm.entrypoints.cli.main")
     assert codes(write_llama(tmp_path / "m"), CPU_HOST) == {"vllm_missing": Level.BLOCK}
