@@ -14,7 +14,7 @@ run: .venv/run.stamp ## start Modelyard with the demo models
 	@exec $(BIN)/modelyard up --demo
 
 test: .venv/dev.stamp ## all tests; then the browser lane
-	@$(CLEAN_ENV) $(PYTEST) -n auto -m "not browser" $(ARGS)
+	@$(CLEAN_ENV) $(PYTEST) -n auto -m "not browser and not vllm" $(ARGS)
 	@$(MAKE) --no-print-directory test-browser
 
 test-browser: .venv/dev.stamp ## the browser lane, on the system's Chromium
@@ -29,7 +29,7 @@ test-browser: .venv/dev.stamp ## the browser lane, on the system's Chromium
 	fi
 
 test-postgres: .venv/dev.stamp ## the same tests on a real PostgreSQL
-	@$(CLEAN_ENV) $(BIN)/python -m tests.postgres $(PYTEST) -n auto -m "not browser" $(ARGS)
+	@$(CLEAN_ENV) $(BIN)/python -m tests.postgres $(PYTEST) -n auto -m "not browser and not vllm" $(ARGS)
 
 test-vllm: .venv/dev.stamp ## the vLLM runtime on a real vLLM for the CPU, installed once outside the checkout (3 GB)
 	@python=$$($(CLEAN_ENV) $(BIN)/python -m tests.vllm_environment); case $$? in \
