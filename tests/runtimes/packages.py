@@ -16,7 +16,7 @@ import pytest
 FETCH_SECONDS = 300
 
 
-def cached(name: str, make: Callable[[Path], None]) -> Path:
+def cached(name: str, make: Callable[[Path], object]) -> Path:
     """The cached folder of that name, to be read only. `make` fills it; what it needs may skip the test.
 
     Built beside its place and renamed, so that a broken fetch never looks like a model.

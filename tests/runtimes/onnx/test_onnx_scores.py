@@ -15,6 +15,7 @@ from runtimes.onnx.options import OnnxOptions
 from tests.runtimes.demo_model import demo_model_folder
 from tests.runtimes.onnx import graphs
 from tests.runtimes.onnx.engines import Engine, running, starting
+from tests.runtimes.packages import cached
 
 RUNTIME = OnnxRuntime()
 TOPICS = {"cat": 0, "kitten": 0, "ship": 1, "sea": 1, "bill": 2}
@@ -47,16 +48,12 @@ class TestRanker(RuntimeConformance):
 
     @classmethod
     def model(cls) -> Model:
-        return describe(cached("ranker"), format="onnx")
+        return describe(made("ranker"), format="onnx")
 
 
-def cached(kind: str) -> Path:
-    folder = demo_model_folder().parent / f"made-{kind}-2"
-    if not folder.is_dir():
-        {"ranker": ranker, "classifier": classifier}[kind](folder.with_suffix(".part"))
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.with_suffix(".part").rename(folder)
-    return folder
+def made(kind: str) -> Path:
+    """One for all test processes; to be read only."""
+    return cached(f"made-{kind}-3", {"ranker": ranker, "classifier": classifier}[kind])
 
 
 DOCUMENTS = ["a ship on the sea", "a cat and a kitten", {"text": "one cat"}]
@@ -123,7 +120,7 @@ def test_another_task_is_refused(classes: Engine, path: str) -> None:
 
 @pytest.mark.parametrize(("kind", "path"), [("ranker", "/v1/rerank"), ("classifier", "/v1/classify")])
 def test_the_plug_offers_what_the_model_does(kind: str, path: str) -> None:
-    model = describe(cached(kind), format="onnx")
+    model = describe(made(kind), format="onnx")
     assert RUNTIME.routes(model, OnnxOptions())[0].path == path
     assert RUNTIME.sample(model, OnnxOptions(), "m").path == path
 
