@@ -52,7 +52,7 @@ class EchoRuntime(Runtime[EchoOptions]):
         if options.refuse:
             return [Finding(Level.BLOCK, "refused", "Echo was told to refuse.", "Set refuse to false.")]
         if model.format != "onnx":
-            return [Finding(Level.BLOCK, "format", f"Echo can't repeat {model.format}.", "Import an ONNX model.")]
+            return [Finding(Level.BLOCK, "wrong_format", f"Echo can't repeat {model.format}.", "Import an ONNX model.")]
         return []
 
     def estimate(self, model: Model, options: EchoOptions, host: Host) -> Estimate:
