@@ -19,10 +19,13 @@ RESERVED = frozenset(
         "tool-call-parser", "enable-auto-tool-choice", "reasoning-parser", "structured-outputs-config", "seed",
         "runner", "enable-force-include-usage", "tool-parser-plugin", "reasoning-parser-plugin",
         "logits-processors", "worker-extension-cls", "worker-cls", "allowed-local-media-path", "download-dir",
-        "hf-token", "snapshot", "otlp-traces-endpoint",
+        "hf-token", "otlp-traces-endpoint", "grpc-port", "data-parallel-supervisor-port", "scheduler-cls",
+        "model-class-overrides", "io-processor-plugin", "logging-config", "log-config-file", "hf-config-path",
+        "kv-transfer-config", "ec-transfer-config", "weight-transfer-config", "profiler-config", "tool-server", "enable-log-requests",
+        "enable-log-outputs", "enable-log-deltas",
     }
 )  # fmt: skip
-"""Arguments that the plug sets itself, that have an option of their own, or that would load code or open the engine."""
+"""Set by the plug itself or by an option of its own, or such as load code, open the engine or log what callers send."""
 
 FLAG = re.compile(r"--(?:no-)?([a-z][a-z0-9-]*(?:\.[a-z0-9_-]+)*)(?:=[^\x00-\x1f]*)?")
 NAME = r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$"

@@ -94,6 +94,16 @@ def test_arguments_that_are_not_for_people_are_refused(argument: str) -> None:
         VllmOptions(extra_args=(argument,))
 
 
+@pytest.mark.parametrize(
+    "argument",
+    ["--kv-transfer-config.kv_connector_module_path=x", "--scheduler-cls=a.B", "--logging-config=x", "--tool-server=x",
+     "--enable-log-requests"],
+)  # fmt: skip
+def test_arguments_that_load_code_or_log_prompts_are_refused(argument: str) -> None:
+    with pytest.raises(pydantic.ValidationError, match="option of its own"):
+        VllmOptions(extra_args=(argument,))
+
+
 @pytest.mark.parametrize("adapter", ["polite", "polite=/etc", "a b=mdl_1", "=mdl_1", "x=mdl_../.."])
 def test_adapters_are_imported_models(adapter: str) -> None:
     with pytest.raises(pydantic.ValidationError):
