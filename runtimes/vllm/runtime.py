@@ -66,6 +66,7 @@ class VllmRuntime(Runtime[VllmOptions]):
     metrics: ClassVar[dict[str, str]] = {
         "vllm:time_to_first_token_seconds": "ttft",
         "vllm:inter_token_latency_seconds": "tpot",
+        "vllm:request_queue_time_seconds": "queue_seconds",
         "vllm:num_requests_waiting": "queue",
         "vllm:num_requests_running": "running",
         "vllm:prompt_tokens_total": "prompt_tokens",
