@@ -21,8 +21,8 @@ RESERVED = frozenset(
         "logits-processors", "worker-extension-cls", "worker-cls", "allowed-local-media-path", "download-dir",
         "hf-token", "otlp-traces-endpoint", "grpc-port", "data-parallel-supervisor-port", "scheduler-cls",
         "model-class-overrides", "io-processor-plugin", "logging-config", "log-config-file", "hf-config-path",
-        "kv-transfer-config", "ec-transfer-config", "weight-transfer-config", "profiler-config", "tool-server", "enable-log-requests",
-        "enable-log-outputs", "enable-log-deltas",
+        "kv-transfer-config", "ec-transfer-config", "weight-transfer-config", "profiler-config", "tool-server",
+        "enable-log-requests", "enable-log-outputs", "enable-log-deltas",
     }
 )  # fmt: skip
 """Set by the plug itself or by an option of its own, or such as load code, open the engine or log what callers send."""
