@@ -26,6 +26,7 @@ def create(*, deployment: Any, name: str, by: User | None, expires_at: datetime 
     token, text = tokens.make()
     key = ApiKey.objects.create(
         id=token.id,
+        account=token.id,
         deployment=deployment,
         name=cleaned,
         prefix=tokens.shown(token),

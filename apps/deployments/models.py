@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, ClassVar
 from django.conf import settings
 from django.db import models
 
+from apps.apikeys.models import Limited
 from apps.deployments.querysets import DeploymentQuerySet
 from apps.deployments.statuses import Desired, Outcome, ReplicaState, Role, Status
+from apps.deployments.usage.models import Batch, Capture, UsageDay, UsageHour, UsageRecord
 from modelyard import ids
 
 if TYPE_CHECKING:
@@ -14,8 +16,13 @@ if TYPE_CHECKING:
 
     from apps.apikeys.models import ApiKey
 
+__all__ = [
+    "Artifact", "Batch", "Capture", "Deployment", "Event", "Proof", "Replica", "UsageDay", "UsageHour", "UsageRecord",
+    "Version",
+]  # fmt: skip
 
-class Deployment(models.Model):
+
+class Deployment(Limited):
     """One endpoint of one model: what people want of it (`desired`), and what is so (`status`).
 
     `status` is written by `transitions.move` only. The reconciler owns everything below `lease_owner`.
@@ -48,6 +55,14 @@ class Deployment(models.Model):
     failure = models.TextField(blank=True, editable=False)
     next_step = models.TextField(blank=True, editable=False)
 
+    # Seconds; empty: the installation's setting.
+    connect_timeout = models.FloatField("connect timeout (s)", null=True, blank=True)
+    first_byte_timeout = models.FloatField("first byte timeout (s)", null=True, blank=True)
+    idle_timeout = models.FloatField("idle timeout (s)", null=True, blank=True)
+    total_timeout = models.FloatField("total timeout (s)", null=True, blank=True)
+    captures = models.BooleanField("keep inputs and outputs", default=False)
+    capture_days = models.PositiveSmallIntegerField("days inputs and outputs are kept", default=7)
+
     objects = DeploymentQuerySet.as_manager()
 
     if TYPE_CHECKING:
@@ -59,12 +74,14 @@ class Deployment(models.Model):
         events: RelatedManager["Event"]
         api_keys: RelatedManager[ApiKey]
 
-    class Meta:
+    class Meta(Limited.Meta):
+        abstract = False
         ordering: ClassVar = ["-added_at"]
         permissions: ClassVar = [
             ("deploy_deployment", "Can deploy, re-deploy and re-trigger"),
             ("undeploy_deployment", "Can undeploy"),
             ("decide_deployment", "Can accept or reject an optimization"),
+            ("invoke_deployment", "Can call a deployment without an API key"),
         ]
 
     def __str__(self) -> str:
