@@ -8,7 +8,7 @@ from django.db import models
 from apps.apikeys.models import Limited
 from apps.deployments.querysets import DeploymentQuerySet
 from apps.deployments.statuses import Desired, Outcome, ReplicaState, Role, Status
-from apps.deployments.usage.models import Batch, Capture, UsageDay, UsageHour, UsageRecord
+from apps.deployments.usage.models import Batch, Capture, Gap, UsageDay, UsageHour, UsageRecord
 from modelyard import ids
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from apps.apikeys.models import ApiKey
 
 __all__ = [
-    "Artifact", "Batch", "Capture", "Deployment", "Event", "Proof", "Replica", "UsageDay", "UsageHour", "UsageRecord",
+    "Artifact", "Batch", "Capture", "Deployment", "Event", "Gap", "Proof", "Replica", "UsageDay", "UsageHour", "UsageRecord",
     "Version",
 ]  # fmt: skip
 

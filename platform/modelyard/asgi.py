@@ -1,4 +1,4 @@
-"""The ASGI application: the gateway's paths go to the gateway, everything else to Django."""
+"""The ASGI application: Django, and the life of the gateway, whose door is a protocol of the server (`modelyard web`)."""
 
 import os
 import tempfile
@@ -15,6 +15,7 @@ django = get_asgi_application()
 tempfile.tempdir = str(settings.UPLOADS_DIR)
 
 # Django must be set up first.
+from apps.deployments.gateway import errors  # noqa: E402
 from apps.deployments.gateway.app import Gateway  # noqa: E402
 from modelyard.api.uploads import guarded  # noqa: E402
 
@@ -31,13 +32,21 @@ async def application(scope: Any, receive: Receive, send: Send) -> None:
     if scope["type"] == "http":
         path = scope["path"]
         if path.startswith(("/d/", "/v1/")):
-            await gateway(scope, receive, send)
+            await _misplaced(send)
         else:
             await behind_guard(scope, receive, send)
     elif scope["type"] == "lifespan":
         await lifespan(receive, send)
     else:
         await send({"type": "websocket.close", "code": 1000})
+
+
+async def _misplaced(send: Send) -> None:
+    """The gateway's requests only get here where another server, or another spelling of the address, was chosen."""
+    refused = errors.no_path("such address, or Modelyard wasn't started with `modelyard web`")
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
+    await send({"type": "http.response.body", "body": refused.body()})
 
 
 async def lifespan(receive: Receive, send: Send) -> None:

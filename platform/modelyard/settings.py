@@ -208,6 +208,13 @@ GATEWAY_MAX_IN_FLIGHT = environment.number(
 )  # per deployment and web process; above it: 429
 GATEWAY_STALE_SECONDS = environment.number("GATEWAY_STALE_SECONDS", 60)  # known keys serve so long without a database
 GATEWAY_TIMEOUT = environment.number("GATEWAY_TIMEOUT", 300)  # seconds without a byte from the engine; after it: 504
+GATEWAY_CONNECT_TIMEOUT = environment.number("GATEWAY_CONNECT_TIMEOUT", 5)  # seconds to connect to an engine
+GATEWAY_TOTAL_TIMEOUT = environment.number("GATEWAY_TOTAL_TIMEOUT", 0)  # seconds of a whole call; 0: any
+GATEWAY_CLIENT_ADDRESSES = environment.flag("GATEWAY_CLIENT_ADDRESSES", default=True)  # callers' in ledger and keys
+USAGE_BUFFER = environment.number("USAGE_BUFFER", 100_000)  # calls that wait for the database per web process
+REDIS_AWAY_SECONDS = environment.number("REDIS_AWAY_SECONDS", 300)  # calls are served so long without Redis; 0: none
+CORS_ORIGINS = environment.names("CORS_ORIGINS")  # origins whose pages may call deployments; *: any
+METRICS_TOKEN = environment.text("METRICS_TOKEN")  # opens /metrics; empty: from this host only
 
 # --- Language, logs ---------------------------------------------------------------------------------------------------
 

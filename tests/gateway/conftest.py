@@ -37,16 +37,7 @@ def database_url() -> str:
 def start_web(**env: str) -> tuple[subprocess.Popen[bytes], str]:
     """A web process that answers, and its address."""
     port = upstream.free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "uvicorn",
-        "modelyard.asgi:application",
-        "--port",
-        str(port),
-        "--log-level",
-        "warning",
-    ]
+    command = [sys.executable, "-m", "modelyard.cli", "web", "--port", str(port)]
     everything = {**os.environ, "MODELYARD_DATABASE_URL": database_url(), "MODELYARD_DATA_DIR": str(DATA), **env}
     process = subprocess.Popen(command, env=everything)
     for _ in range(300):

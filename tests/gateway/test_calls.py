@@ -258,7 +258,7 @@ def stands_still(engine: Engine) -> bool:
 
 
 def test_a_slow_reader_holds_the_engine_back(yard: Yard) -> None:
-    web = [p for p in psutil.Process().children() if "uvicorn" in " ".join(p.cmdline())][0]  # noqa: RUF015
+    web = [p for p in psutil.Process().children() if "modelyard.cli" in p.cmdline()][0]  # noqa: RUF015
     before = web.memory_info().rss
     with httpx.stream("POST", yard.url, headers=yard.headers(x_behave="flood"), json={}, timeout=10) as answer:
         parts = answer.iter_raw(1000)  # held: when it goes, so does the connection

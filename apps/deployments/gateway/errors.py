@@ -1,7 +1,15 @@
 """What callers are told, in the shape OpenAI's clients read. Codes are stable; no engine's words or paths get here."""
 
+import http
 import json
+import math
 from typing import Any
+
+from apps.deployments.gateway.limits.budget import Exceeded
+from apps.deployments.gateway.limits.windows import Period
+
+LIMITED = frozenset({"rate_limited", "quota_exceeded", "concurrency_limited", "too_many_requests"})
+"""Codes of calls that a limit refused."""
 
 
 class Refused(Exception):
@@ -16,6 +24,11 @@ class Refused(Exception):
         self.message = message
         self.kind = kind
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+    @property
+    def phrase(self) -> bytes:
+        """What HTTP calls the status."""
+        return http.HTTPStatus(self.status).phrase.encode()
 
     def body(self) -> bytes:
         """The JSON body."""
@@ -136,6 +149,65 @@ def engine_busy(retry_after: str) -> Refused:
 
 def timed_out(seconds: float) -> Refused:
     return Refused(504, "engine_timeout", f"The engine sent nothing for {seconds:.0f} s.", kind="server_error")
+
+
+def out_of_scope(scopes: str) -> Refused:
+    return Refused(
+        403, "out_of_scope", f"This API key may not call this path. It is for: {scopes}. Ask for a key with that scope.",
+        kind="permission_error",
+    )  # fmt: skip
+
+
+def wrong_address() -> Refused:
+    return Refused(
+        403, "address_not_allowed",
+        "This API key may not be used from your address. Ask its owner to add your network to it.",
+        kind="permission_error",
+    )  # fmt: skip
+
+
+def compressed() -> Refused:
+    return Refused(
+        415, "compressed_body", "Engines don't take compressed bodies. Send it without Content-Encoding.",
+        accept_encoding="identity", connection="close",
+    )  # fmt: skip
+
+
+def head_too_large(limit: int) -> Refused:
+    return Refused(
+        431, "headers_too_large", f"The request's headers are larger than {limit} bytes.", connection="close"
+    )
+
+
+def head_too_slow(seconds: float) -> Refused:
+    return Refused(408, "request_timeout", f"The headers did not come within {seconds:.0f} s.", connection="close")
+
+
+def bad_request() -> Refused:
+    return Refused(400, "bad_request", "This is no valid HTTP request.", connection="close")
+
+
+def too_many_failures(seconds: int) -> Refused:
+    return Refused(
+        429, "too_many_failures", "Too many wrong API keys came from your address. Wait, then send a right one.",
+        kind="rate_limit_error", retry_after=str(seconds),
+    )  # fmt: skip
+
+
+def limited(exceeded: Exceeded) -> Refused:
+    """A limit of the key or the deployment; `Retry-After` says when its window ends."""
+    code = "concurrency_limited" if exceeded.period is None else (
+        "rate_limited" if exceeded.period is Period.MINUTE else "quota_exceeded"
+    )  # fmt: skip
+    said = f"This {exceeded.whose} may use {exceeded.limit} {exceeded.what}, and no more"
+    if exceeded.seconds is None:
+        return Refused(429, code, f"{said}: nothing passes. Ask for a higher limit.", kind="rate_limit_error",
+                       x_should_retry="false")  # fmt: skip
+    wait = max(math.ceil(exceeded.seconds), 1)
+    more = {"x_should_retry": "false"} if wait > 60 else {}
+    return Refused(
+        429, code, f"{said}. Try again in {wait} s.", kind="rate_limit_error", retry_after=str(wait), **more
+    )  # fmt: skip
 
 
 def unavailable() -> Refused:

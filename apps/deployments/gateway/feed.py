@@ -1,7 +1,8 @@
 """What this process knows of keys and routes: loaded once, dropped when the change feed says so.
 
 While Redis can't be heard, entries live for half a second only, so that a revocation acts through the database; while
-the database is away too, what is known serves for MODELYARD_GATEWAY_STALE_SECONDS, and then nothing does.
+the database is away too, what is known serves for MODELYARD_GATEWAY_STALE_SECONDS, and then nothing does. Once Redis was
+away for MODELYARD_REDIS_AWAY_SECONDS nothing is served any more: limits don't hold together without it.
 """
 
 import asyncio
@@ -58,20 +59,22 @@ class Load[T]:
 class Cache[T]:
     """Things by ID, loaded from the database by a thread. One load at a time for each ID."""
 
-    def __init__(self, load: Callable[[str], T | None], heard: Callable[[], bool], pool: ThreadPoolExecutor) -> None:
+    def __init__(self, load: Callable[[str], T | None], feed: "Feed", pool: ThreadPoolExecutor) -> None:
         self._load = load
-        self._heard = heard
+        self._feed = feed
         self._pool = pool
         self._entries: dict[str, Entry[T]] = {}
         self._loads: dict[str, Load[T]] = {}
 
-    def peek(self, identifier: str) -> Entry[T] | None:
+    def peek(self, identifier: str, now: float | None = None) -> Entry[T] | None:
         """What is known and fresh enough to be used without waiting."""
         entry = self._entries.get(identifier)
         if entry is None or entry.stale:
             return None
-        age = time.monotonic() - entry.loaded_at
-        if not self._heard():
+        now = time.monotonic() if now is None else now
+        age = now - entry.loaded_at
+        if now >= self._feed.heard_until:
+            self._feed.check(now)
             return entry if age < AGE_UNHEARD else None
         if entry.value is None:
             return entry if age < AGE_NEGATIVE else None
@@ -148,11 +151,13 @@ class Feed:
 
     def __init__(self) -> None:
         self.caches: Mapping[str, Cache[Any]] = {}
-        self.heard_until = 0.0
+        self.heard_until = 0.0  # monotonic seconds
+        self.away_since = time.monotonic()
 
-    def heard(self) -> bool:
-        """Is the feed being read at this moment?"""
-        return time.monotonic() < self.heard_until
+    def check(self, now: float) -> None:
+        """Unavailable once Redis was away for longer than the operator allows."""
+        if now - self.away_since > settings.REDIS_AWAY_SECONDS:
+            raise Unavailable
 
     async def run(self) -> None:
         """Read until cancelled; after an interruption everything known is loaded again before it is used."""
@@ -173,7 +178,7 @@ class Feed:
             for each in self.caches.values():
                 each.age_all()
             while True:
-                self.heard_until = time.monotonic() + BLOCK + GRACE
+                self.heard_until = self.away_since = time.monotonic() + BLOCK + GRACE
                 found = await client.xread({changes.STREAM: last}, count=1000, block=int(BLOCK * 1000))
                 for last, fields in self._entries(found):  # noqa: B007 (the last one says where to go on)
                     cache = self.caches.get(fields.get("kind", ""))

@@ -107,6 +107,21 @@ class Batch(models.Model):
         return self.id
 
 
+class Gap(models.Model):
+    """Calls that the ledger lacks: their number, and why."""
+
+    at = models.DateTimeField(auto_now_add=True)
+    lost = models.BigIntegerField()
+    reason = models.CharField(max_length=16, help_text="killed: a web process was killed; full: the buffer was.")
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.lost} ({self.reason})"
+
+
 class Capture(models.Model):
     """Input and output of one call, redacted, where its deployment asks for that."""
 

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from typing import Any
@@ -16,6 +17,7 @@ from modelyard.cli.bound import bind
 
 LAST_CALL = 0.5  # seconds between closing the door and hanging up on connections without a request
 SHUTDOWN_SECONDS = 3600  # a web process that was asked to end finishes its streams, however long they take
+SWITCH_SECONDS = 0.0005  # that a thread that writes usage may keep requests waiting
 KEEP_ALIVE_SECONDS = 75  # longer than proxies keep their connections, so that they are the ones to close them
 
 
@@ -67,10 +69,13 @@ def serve(host: str, port: int, descriptor: int | None) -> None:
     follow_parent()
     listener = socket.socket(fileno=descriptor) if descriptor is not None else setup.listen(host, port)
     setup.prepare_django()
+    from modelyard.asgi import application, gateway
+
+    sys.setswitchinterval(SWITCH_SECONDS)
     config = uvicorn.Config(
-        "modelyard.asgi:application",
+        application,
         loop="uvloop",
-        http="httptools",
+        http=gateway.door,
         ws="none",
         lifespan="on",
         access_log=False,

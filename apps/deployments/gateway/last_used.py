@@ -1,4 +1,4 @@
-"""When keys were last used: remembered while requests pass, written in batches behind their backs."""
+"""When and from where keys were last used: remembered while requests pass, written in batches behind their backs."""
 
 import asyncio
 import logging
@@ -17,15 +17,15 @@ KEPT = 100_000  # keys remembered at most while the database is away
 
 
 class LastUsed:
-    """The moments (epoch seconds) at which keys were used since the last batch."""
+    """The moments (epoch seconds) at which keys were used since the last batch, and the addresses."""
 
     def __init__(self) -> None:
-        self.moments: dict[str, float] = {}
+        self.moments: dict[str, tuple[float, str]] = {}
 
-    def note(self, key_id: str, moment: float) -> None:
+    def note(self, key_id: str, moment: float, client: str) -> None:
         """A key was used."""
         if key_id in self.moments or len(self.moments) < KEPT:
-            self.moments[key_id] = moment
+            self.moments[key_id] = (moment, client)
 
     async def run(self, pool: ThreadPoolExecutor) -> None:
         """Write a batch every few seconds, for as long as the process lives."""
@@ -45,12 +45,12 @@ class LastUsed:
             self.moments = {**moments, **self.moments}
 
 
-def _write(moments: dict[str, float]) -> None:
-    """That column only, and only forwards: a revocation that came meanwhile stays."""
+def _write(moments: dict[str, tuple[float, str]]) -> None:
+    """Those columns only, and only forwards: a revocation that came meanwhile stays."""
     try:
-        for key_id, moment in moments.items():
+        for key_id, (moment, client) in moments.items():
             at = datetime.fromtimestamp(moment, UTC)
             earlier = Q(last_used_at=None) | Q(last_used_at__lt=at)
-            ApiKey.objects.filter(earlier, pk=key_id).update(last_used_at=at)
+            ApiKey.objects.filter(earlier, pk=key_id).update(last_used_at=at, last_used_from=client)
     finally:
         close_old_connections()

@@ -1,0 +1,184 @@
+"""Tokens of a call: asked of the engine, read from the end of its answer, hidden from a caller who didn't ask.
+
+No body is parsed. What is looked for are JSON keys: inside a JSON string their quotes would be escaped, so a text that
+passes can't pretend to be one.
+"""
+
+import json
+import re
+from typing import Any
+
+STREAMED = re.compile(rb'"stream"\s*:\s*true\b')
+OPTIONS = re.compile(rb'"stream_options"\s*:\s*(null|\{[^{}]*\})')
+INCLUDED = re.compile(rb'"include_usage"\s*:\s*(true|false)')
+ASK = b'"include_usage":true'
+STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+TOKENS = re.compile(rb'"(prompt_tokens|completion_tokens|total_tokens|input_tokens|output_tokens)"\s*:\s*(\d{1,12})')
+MOST = re.compile(rb'"(?:max_tokens|max_completion_tokens|max_output_tokens|max_new_tokens)"\s*:\s*(\d{1,9})')
+STREAMING_PATHS = frozenset({"/v1/chat/completions", "/v1/completions"})  # those with `stream_options`
+TEXT_PATHS = STREAMING_PATHS | {"/v1/responses", "/generate", "/generate_stream"}
+EMBEDDING_PATHS = frozenset({"/v1/embeddings", "/v1/rerank", "/v1/score", "/v1/classify", "/classify"})
+BYTES_A_TOKEN = 4  # of an average text; what is counted so is marked as estimated
+NEAR = 64 * 1024  # bytes that are looked at to see how deep a key lies
+WINDOW = 800  # bytes after "usage" in which its numbers stand
+TAIL = 16 * 1024  # bytes of an answer that are kept to find its usage
+WHOLE = 256 * 1024  # bytes that are kept for a runtime with a usage of its own
+HELD = 64 * 1024  # bytes of an unfinished event that are held back at most
+
+
+def most(body: bytes) -> int | None:
+    """The most completion tokens that a request asks for; None if it doesn't say."""
+    found = MOST.findall(body) if len(body) <= NEAR else MOST.findall(body[:NEAR]) + MOST.findall(body[-NEAR:])
+    return max(map(int, found)) if found else None
+
+
+def asking(body: bytes) -> tuple[bytes, bool]:
+    """A request's body as the engine gets it, and whether it asks for usage that its caller didn't ask for."""
+    for found in STREAMED.finditer(body):
+        if _outermost(body, found.start(), found.end()):
+            break
+    else:
+        return body, False
+    options = OPTIONS.search(body)
+    if options is None:
+        at = found.end()
+        return b'%s,"stream_options":{%s}%s' % (body[:at], ASK, body[at:]), True
+    said = INCLUDED.search(options[1])
+    if (said and said[1] == b"true") or not _outermost(body, options.start(), options.end()):
+        return body, False
+    return body[: options.start(1)] + _with_usage(options[1], said) + body[options.end(1) :], True
+
+
+def _with_usage(options: bytes, said: re.Match[bytes] | None) -> bytes:
+    if said:
+        return options[: said.start()] + ASK + options[said.end() :]
+    rest = b"}" if options == b"null" else options[1:].lstrip()
+    return b"{%s%s%s" % (ASK, b"" if rest == b"}" else b",", rest)
+
+
+def _outermost(body: bytes, start: int, end: int) -> bool:
+    """Does what stands between `start` and `end` belong to the outermost object? Told by the shorter side's braces."""
+    before = start <= len(body) - end
+    part = body[:start] if before else body[end:]
+    if len(part) > NEAR:
+        return False
+    bare = STRING.sub(b"", part)
+    curly, square = bare.count(b"{") - bare.count(b"}"), bare.count(b"[") - bare.count(b"]")
+    return (curly, square) == ((1, 0) if before else (-1, 0))
+
+
+def read(tail: bytes) -> tuple[int, int] | None:
+    """Prompt and completion tokens, from the last `usage` that says any; None if there is none."""
+    at = tail.rfind(b'"usage"')
+    while at >= 0:
+        found = dict(reversed(TOKENS.findall(tail, at, at + WINDOW)))
+        if found:
+            completion = int(found.get(b"completion_tokens") or found.get(b"output_tokens") or 0)
+            prompt = found.get(b"prompt_tokens") or found.get(b"input_tokens") or found.get(b"total_tokens") or 0
+            return int(prompt), completion
+        at = tail.rfind(b'"usage"', 0, at)
+    return None
+
+
+class Answer:
+    """What of a plain answer is needed for its usage: its end, and its beginning where it is long."""
+
+    def __init__(self, keep: int = TAIL) -> None:
+        self.keep = keep
+        self.head = b""
+        self.tail = b""
+        self.whole = True
+        self.events = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Take note of what passes; all of it goes on."""
+        tail = self.tail + data if self.tail else data
+        if len(tail) > self.keep:
+            if self.whole:
+                self.head = tail[: self.keep]
+            self.whole = False
+            tail = tail[-self.keep :]
+        self.tail = tail
+        return data
+
+    def end(self) -> bytes:
+        """What is still to go on."""
+        return b""
+
+    def usage(self) -> tuple[int, int] | None:
+        """Prompt and completion tokens, if the answer says so."""
+        return read(self.tail) or (read(self.head) if self.head else None)
+
+
+class Events(Answer):
+    """A stream of events. With `hide`, the usage that the gateway asked for is taken out again.
+
+    Only whole events go on then: half a one is of no use to a caller, and usage may come in two reads.
+    """
+
+    def __init__(self, hide: bool) -> None:
+        super().__init__()
+        self.hide = hide
+        self.held = b""
+        self.found: tuple[int, int] | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        """What goes on to the caller now."""
+        if not self.hide:
+            self.events += data.count(b"data:")
+            return super().feed(data)
+        if self.held:
+            data = self.held + data
+            self.held = b""
+        if not data.endswith(b"\n\n"):
+            cut = max(data.rfind(b"\n\n") + 2, data.rfind(b"\r\n\r\n") + 4)
+            if cut < 4 and len(data) <= HELD:
+                self.held = data
+                return b""
+            if cut >= 4:
+                data, self.held = data[:cut], data[cut:]
+        self.events += data.count(b"data:")
+        return self._shown(data) if b'"usage"' in data else data
+
+    def _shown(self, data: bytes) -> bytes:
+        found = read(data)
+        if found is None:
+            return data  # `"usage": null` in every chunk is what OpenAI does too
+        self.found = found
+        separator = b"\r\n\r\n" if b"\r\n\r\n" in data else b"\n\n"
+        return separator.join(shown for event in data.split(separator) if (shown := _without(event)) is not None)
+
+    def end(self) -> bytes:
+        """The rest of a stream that ended within an event."""
+        rest, self.held = self.held, b""
+        return self._shown(rest) if b'"usage"' in rest else rest
+
+    def usage(self) -> tuple[int, int] | None:
+        """Prompt and completion tokens, if the stream said so."""
+        return self.found or super().usage()
+
+
+def _without(event: bytes) -> bytes | None:
+    """An event without its usage; None if there was nothing else in it."""
+    start = event.find(b"{")
+    if b'"usage"' not in event or start < 0:
+        return event
+    try:
+        content = json.loads(event[start:])
+    except ValueError:
+        return event
+    if not content.get("usage"):
+        return event
+    if not content.get("choices"):
+        return None
+    del content["usage"]
+    return event[:start] + json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def parsed(body: bytes) -> dict[str, Any] | None:
+    """A whole answer, for a runtime that tells usage its own way; None if it is no JSON object."""
+    try:
+        content = json.loads(body)
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None

@@ -1,0 +1,251 @@
+"""A caller's connection: the gateway's requests are answered here, below ASGI; all others go on to Django.
+
+It is uvicorn's own protocol with another room in it: accepting, parsing, flow control and shutdown are uvicorn's. What a
+request costs below ASGI is a fraction of what it costs above it (see docs/performance.md).
+"""
+
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from apps.deployments.gateway import errors
+from apps.deployments.gateway.call import Call
+from apps.deployments.gateway.heads import Head
+
+if TYPE_CHECKING:
+    from apps.deployments.gateway.app import Gateway
+
+PREFIXES = (b"/d/", b"/v1/")
+MAX_HEAD = 64 * 1024  # bytes of a request line and headers
+HEAD_SECONDS = 20.0  # that a head may take from its first byte
+LINGER = 5.0  # seconds that the rest of a refused body is read
+SYNTHETIC = b"POST / HTTP/1.1\r\n%b\r\n\r\n"
+
+
+class Door(HttpToolsProtocol):
+    """One connection. `call` is the gateway's request that is being answered, `receiver` the one whose body comes."""
+
+    gateway: ClassVar["Gateway"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.call: Call | None = None
+        self.receiver: Call | None = None
+        self.in_head = self.muted = self.closing = False
+        self.head_size = 0
+        self.quiet_since = time.monotonic()
+        self.peer = ""
+
+    # --- asyncio -------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: Any) -> None:
+        """asyncio: a caller came."""
+        super().connection_made(transport)
+        self.peer = self.client[0] if self.client else ""
+        self.gateway.doors.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio: the caller is gone."""
+        self.gateway.doors.discard(self)
+        call, self.call, self.receiver = self.call, None, None
+        super().connection_lost(exc)
+        if call:
+            call.gone()
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: bytes came."""
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._without_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(errors.bad_request())
+        if self.in_head:
+            self.head_size += len(data)
+            if self.head_size > MAX_HEAD:
+                self._refuse(errors.head_too_large(MAX_HEAD))
+
+    def pause_writing(self) -> None:
+        """asyncio: the caller takes no more at the moment."""
+        super().pause_writing()
+        if self.call:
+            self.call.caller_takes(False)
+
+    def resume_writing(self) -> None:
+        """asyncio: the caller takes more."""
+        super().resume_writing()
+        if self.call:
+            self.call.caller_takes(True)
+
+    # --- httptools -----------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """httptools: a request begins. What Django needs of it is made only for Django."""
+        self.url = b""
+        self.headers = []
+        if not self.muted:
+            self.in_head = True
+            self.head_size = 0
+            self.quiet_since = time.monotonic()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """httptools: one header."""
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """httptools: the head is whole."""
+        if self.muted:
+            return
+        self.in_head = False
+        if self.closing:
+            return
+        if not self.url.startswith(PREFIXES):
+            self.receiver = None
+            self._to_django()
+            return
+        parser = self.parser
+        keep = parser.should_keep_alive() or parser.should_upgrade()
+        old = parser.get_http_version() != "1.1"
+        call = Call(self, Head(parser.get_method(), self.url, self.headers), keep and not old, old)
+        self.receiver = call
+        if self._busy():
+            self.flow.pause_reading()
+            self.pipeline.appendleft((call, None))  # type: ignore[arg-type]
+        else:
+            self.call = call
+            call.begin()
+
+    def on_body(self, body: bytes) -> None:
+        """httptools: a part of a body."""
+        if self.receiver:
+            self.receiver.on_body(body)
+        elif self.cycle is not None and not self.closing:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """httptools: a request is whole."""
+        if self.receiver:
+            if not (self.parser.should_upgrade() and not self.muted):
+                self.receiver.on_body_end()
+        elif self.cycle is not None and not self.closing:
+            super().on_message_complete()
+
+    # --- uvicorn -------------------------------------------------------------------------------------------------
+
+    def _to_django(self) -> None:
+        url, headers = self.url, self.headers
+        super().on_message_begin()
+        self.url = url
+        self.headers += headers
+        self.expect_100_continue = any(n == b"expect" and v.lower() == b"100-continue" for n, v in headers)
+        super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """A request of Django's that came behind one of the gateway's waits for it."""
+        if self.call:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, app))
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        """uvicorn: Django has answered."""
+        if self.pipeline and isinstance(self.pipeline[-1][0], Call):
+            self.server_state.total_requests += 1
+            self._next()
+        else:
+            super().on_response_complete()
+
+    def shutdown(self) -> None:
+        """uvicorn: finish what runs, take no more."""
+        if self.call:
+            self.call.keep_alive = False
+        else:
+            super().shutdown()
+
+    # --- the gateway ---------------------------------------------------------------------------------------------
+
+    def _busy(self) -> bool:
+        return self.call is not None or bool(self.pipeline) or (
+            self.cycle is not None and not self.cycle.response_complete
+        )  # fmt: skip
+
+    def answered(self, call: Call) -> None:
+        """A call has its whole answer: the next request, or a wait for one."""
+        if self.call is not call:
+            return
+        self.call = None
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.quiet_since = time.monotonic()
+        if not call.body_ended:
+            self._linger()
+        elif not call.keep_alive:
+            self.transport.close()
+        else:
+            self._next()
+
+    def _next(self) -> None:
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            waiting, app = self.pipeline.pop()
+            if isinstance(waiting, Call):
+                self.call = waiting
+                waiting.begin()
+            else:
+                self._start_asgi_task(waiting, app)
+
+    def _linger(self) -> None:
+        """Throw the rest of a body away for a while: closing at once would take the answer from the caller."""
+        self.closing = True
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(LINGER, self.transport.close)
+
+    def _refuse(self, refused: errors.Refused) -> None:
+        """Answer what isn't a request, and hang up."""
+        if self.closing or self.transport.is_closing():
+            return
+        self.closing, self.in_head = True, False
+        if self.call and self.call is self.receiver and not self.call.status:
+            self.call.refuse(refused)
+            return
+        if self._busy():
+            self.transport.close()  # what was asked before is being answered: there is no place for another answer
+            return
+        body = refused.body()
+        head = b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.transport.write(head % (refused.status, refused.phrase, len(body)) + body)
+        self._linger()
+
+    def _without_upgrade(self, rest: bytes) -> None:
+        """The parser stops where a caller offers another protocol; the gateway goes on with the body it announced."""
+        call = self.receiver
+        if call is None:
+            if self.cycle is None or not self.closing:
+                self._unsupported_upgrade_warning()
+            return
+        head = call.head
+        sized = b"transfer-encoding: chunked" if head.chunked else b"content-length: " + (head.length or b"0")
+        self.parser = httptools.HttpRequestParser(self)
+        self.muted = True
+        self.parser.feed_data(SYNTHETIC % sized)
+        self.muted = False
+        if rest:
+            self.data_received(rest)
+
+    def tick(self, now: float) -> None:
+        """Hang up on those who never finish asking."""
+        if self.in_head and not self.call and now - self.quiet_since > HEAD_SECONDS:
+            self._refuse(errors.head_too_slow(HEAD_SECONDS))
+        elif not self._busy() and not self.in_head and now - self.quiet_since > self.timeout_keep_alive:
+            if self.timeout_keep_alive_task is None:
+                self.transport.close()

@@ -1,0 +1,180 @@
+"""What one process knows of the limits of one key or deployment: its leases and its places. No waiting here."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from apps.deployments.gateway.limits.windows import Period
+
+SHARE = 32  # a process leases at most this part of a limit ahead of its use
+FRESH = 0.05  # seconds that the headers of a busy budget stand
+HEADERS = b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %b\r\n"
+QUICK = 0.25  # seconds within which a lease that was used up makes the next one larger
+
+
+class Limits(NamedTuple):
+    """Limits of one key or deployment, in the order of the model's fields. None is unlimited; 0 lets nothing pass."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    tokens_per_day: int | None = None
+    tokens_per_month: int | None = None
+    concurrent_requests: int | None = None
+
+
+class Exceeded(Exception):
+    """A limit doesn't let a request pass. `seconds` until its window ends; None where waiting doesn't help."""
+
+    def __init__(self, limit: int, what: str, period: Period | None, seconds: float | None, whose: str) -> None:
+        super().__init__(what)
+        self.limit = limit
+        self.what = what
+        self.period = period
+        self.seconds = seconds
+        self.whose = whose
+
+
+@dataclass(slots=True)
+class Meter:
+    """One limit in windows of time. `left` of its lease; below 0 it is what was used and not counted yet.
+
+    `room` is what Redis had beyond the leases of this process when it was last asked. `since` and `until` are the
+    window as this process knows it, in monotonic seconds.
+    """
+
+    name: str
+    limit: int
+    tokens: bool
+    period: Period
+    left: int = 0
+    window: int = 0
+    since: float = 0.0
+    until: float = 0.0
+    room: int = 0
+    lease: int = 1
+    taken_at: float = 0.0
+    touched_at: float = 0.0
+
+    def wish(self, need: int, now: float) -> int:
+        """How much to lease, so that a busy process seldom asks and an idle one holds next to nothing."""
+        quick = now - self.taken_at < QUICK
+        self.lease = min(self.lease * 2, max(self.limit // SHARE, 1)) if quick else max(self.lease // 2, 1)
+        return max(need, self.lease)
+
+    def roll(self, now: float) -> None:
+        """Forget a lease whose window is over; what was used beyond one stays to be counted."""
+        if now >= self.until and self.left > 0:
+            self.left = 0
+
+
+@dataclass(slots=True)
+class Places:
+    """Requests at once: `used` of those `held` in Redis by this process."""
+
+    name: str
+    limit: int
+    used: int = 0
+    held: int = 0
+    told_at: float = 0.0
+
+    @property
+    def spare(self) -> int:
+        """Places that are kept free for the next requests; none where the limit is small."""
+        return self.limit // SHARE
+
+
+class Budget:
+    """All limits of one key or deployment. `whose` is what people read: key or deployment."""
+
+    def __init__(self, subject: str, whose: str, limits: Limits) -> None:
+        self.subject = subject
+        self.whose = whose
+        self.limits = limits
+        self.used_at = self.line_at = 0.0
+        self.line = b""
+        kinds = (
+            ("rpm", limits.requests_per_minute, False, Period.MINUTE),
+            ("tpm", limits.tokens_per_minute, True, Period.MINUTE),
+            ("tpd", limits.tokens_per_day, True, Period.DAY),
+            ("tpmo", limits.tokens_per_month, True, Period.MONTH),
+        )
+        self.meters = tuple(
+            Meter(f"{subject}:{kind}", limit, tokens, period)
+            for kind, limit, tokens, period in kinds
+            if limit is not None
+        )
+        self.counts_tokens = any(meter.tokens for meter in self.meters)
+        most = limits.concurrent_requests
+        self.places = Places(f"{subject}:now", most) if most is not None else None
+
+
+def headers(budgets: list[Budget], now: float) -> bytes:
+    """The `x-ratelimit-…` lines, as OpenAI's clients read them: of the tightest limit of each kind."""
+    first = budgets[0]
+    meters = [meter for budget in budgets for meter in budget.meters]
+    if now - first.line_at < FRESH and all(meter.taken_at <= first.line_at for meter in meters):
+        return first.line
+    lines = []
+    for tokens, unit in ((False, b"requests"), (True, b"tokens")):
+        found = [meter for meter in meters if meter.tokens is tokens]
+        if found:
+            tightest = min(found, key=lambda meter: meter.room + meter.left)
+            remaining = max(tightest.room + tightest.left, 0)
+            reset = duration(tightest.until - now).encode()
+            lines.append(HEADERS % (unit, tightest.limit, unit, remaining, unit, reset))
+    first.line, first.line_at = b"".join(lines), now
+    return first.line
+
+
+def duration(seconds: float) -> str:
+    """A duration as OpenAI writes it: 6m0s, 12s, 250ms."""
+    seconds = max(seconds, 0)
+    if seconds < 1:
+        return f"{round(seconds * 1000)}ms"
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + f"{whole % 60}s"
+
+
+def admit(budgets: list[Budget], tokens: int, now: float) -> bool:
+    """Take one request and its reserved tokens out of what this process holds; False if it doesn't hold enough."""
+    for budget in budgets:
+        for meter in budget.meters:
+            if meter.left < (tokens if meter.tokens else 1) or now >= meter.until:
+                return False
+        places = budget.places
+        if places is not None and places.used >= places.held:
+            return False
+    _charge(budgets, tokens, now)
+    return True
+
+
+def admit_blindly(budgets: list[Budget], tokens: int, now: float) -> bool:
+    """The same while Redis is away: up to the whole of each limit in each process, to be counted later."""
+    for budget in budgets:
+        for meter in budget.meters:
+            if meter.left - (tokens if meter.tokens else 1) < -meter.limit:
+                return False
+        places = budget.places
+        if places is not None and places.used >= places.limit:
+            return False
+    _charge(budgets, tokens, now)
+    return True
+
+
+def _charge(budgets: list[Budget], tokens: int, now: float) -> None:
+    for budget in budgets:
+        budget.used_at = now
+        for meter in budget.meters:
+            meter.left -= tokens if meter.tokens else 1
+            meter.touched_at = now
+        if budget.places is not None:
+            budget.places.used += 1
+
+
+def settle(budgets: list[Budget], reserved: int, used: int, charged_at: float) -> None:
+    """What a request used in the end, beside what was reserved for it. What is left over counts in its window only."""
+    difference = reserved - used
+    for budget in budgets:
+        for meter in budget.meters:
+            if meter.tokens and (difference < 0 or charged_at >= meter.since):
+                meter.left += difference

@@ -1,0 +1,258 @@
+"""Keeps the budgets of one process in step with Redis: takes leases, gives back what idles, counts what is owed."""
+
+import asyncio
+import logging
+import time
+import uuid
+
+from django.conf import settings
+
+from apps.deployments.gateway.limits import budget as budgets_
+from apps.deployments.gateway.limits.budget import Budget, Exceeded, Limits, Meter, Places
+from apps.deployments.gateway.limits.store import Away, Store, Taken, Wrong
+from apps.deployments.gateway.limits.windows import Calendar
+
+logger = logging.getLogger(__name__)
+EVERY = 0.25  # seconds between two reports to Redis
+IDLE = 0.25  # seconds after which a lease that nobody draws on goes back
+HELD_SECONDS = 5.0  # after which places of a process that was killed are free again
+TOLD_EVERY = 1.0  # seconds between two signs of life for places
+FORGOTTEN = 3600.0  # seconds after which a budget that nobody uses is dropped
+TRIES = 5
+NOTHING = Limits()
+
+
+class Keeper:
+    """All budgets of this process."""
+
+    def __init__(self) -> None:
+        self.me = uuid.uuid4().hex
+        self.store = Store()
+        self.calendar = Calendar()
+        self.budgets: dict[str, Budget] = {}
+        self.retired: list[Budget] = []
+        self.away_since: float | None = None
+        self._trimming: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._holding = asyncio.Lock()  # what is told of places must arrive in the order in which it was so
+
+    def budget(self, subject: str, whose: str, limits: Limits) -> Budget | None:
+        """The budget of a key's account or of a deployment; None if it has no limits."""
+        known = self.budgets.get(subject)
+        if known is not None and known.limits == limits:
+            return known
+        if known is None and limits == NOTHING:
+            return None
+        fresh = Budget(subject, whose, limits)
+        if known is not None:
+            self._hand_over(known, fresh)
+        self.budgets[subject] = fresh
+        return fresh
+
+    def _hand_over(self, old: Budget, new: Budget) -> None:
+        """Limits were changed: leases go back, and what is under way keeps its places."""
+        if old.places and new.places:
+            new.places.used, new.places.held = old.places.used, old.places.used
+        self.retired.append(old)
+
+    async def admit(self, budgets: list[Budget], tokens: int) -> None:
+        """Take one request and its reserved tokens, asking Redis. Exceeded; Away once Redis was away for too long."""
+        lock = self._locks.setdefault(budgets[0].subject, asyncio.Lock())
+        async with lock:
+            for _ in range(TRIES):
+                now = time.monotonic()
+                if self.away_since is not None:
+                    self._admit_blindly(budgets, tokens, now)
+                    return
+                if budgets_.admit(budgets, tokens, now):
+                    return
+                try:
+                    await self._ask(budgets, tokens, now)
+                except Away as error:
+                    self._went_away(error, now)
+                except Wrong as wrong:
+                    self.calendar.skew = wrong.now - time.time()
+        raise Away("others took every lease; try again")
+
+    def _admit_blindly(self, budgets: list[Budget], tokens: int, now: float) -> None:
+        if self.away_since is not None and now - self.away_since > settings.REDIS_AWAY_SECONDS:
+            raise Away("Redis is away")
+        for budget in budgets:
+            for meter in budget.meters:
+                if now >= meter.until:
+                    meter.left, meter.since, meter.until = 0, now, now + self.calendar.left(meter.period)
+        if not budgets_.admit_blindly(budgets, tokens, now):
+            raise self._exceeded(budgets, tokens, now)
+
+    def _exceeded(self, budgets: list[Budget], tokens: int, now: float) -> Exceeded:
+        for budget in budgets:
+            for meter in budget.meters:
+                if meter.left - (tokens if meter.tokens else 1) < -meter.limit:
+                    return exceeded(budget, meter, meter.until - now)
+        return next(no_place(budget) for budget in budgets if budget.places)
+
+    async def _ask(self, budgets: list[Budget], tokens: int, now: float) -> None:
+        """One round trip for the windows that don't suffice, one for the places."""
+        lacking: list[tuple[Budget, Meter, int]] = []
+        for budget in budgets:
+            budget.used_at = now
+            for meter in budget.meters:
+                meter.roll(now)
+                need = (tokens if meter.tokens else 1) - meter.left
+                if need > 0 or now >= meter.until:
+                    lacking.append((budget, meter, max(need, 0)))
+        if lacking:
+            await self._take(lacking, now)
+        for budget in budgets:
+            if budget.places and budget.places.used >= budget.places.held:
+                await self._hold(budget, budget.places, now)
+
+    async def _take(self, lacking: list[tuple[Budget, Meter, int]], now: float) -> None:
+        around = self.calendar.around
+        granted, taken = await self.store.take(
+            [(meter.name, meter.limit, need, meter.wish(need, now), around(meter.period)) for _, meter, need in lacking]
+        )
+        for (_, meter, _), each in zip(lacking, taken, strict=True):
+            self._enter(meter, each, now)
+        if not granted:
+            for (budget, meter, need), each in zip(lacking, taken, strict=True):
+                if each.room < need:
+                    raise exceeded(budget, meter, each.seconds)
+
+    @staticmethod
+    def _enter(meter: Meter, taken: Taken, asked_at: float) -> None:
+        if taken.window != meter.window:
+            meter.window, meter.since = taken.window, asked_at
+            meter.left = min(meter.left, 0)
+        # Counted from before the question, so that no lease is used in the window after its own.
+        meter.until = asked_at + taken.seconds
+        meter.room = taken.room - taken.granted
+        if taken.granted:
+            meter.left += taken.granted
+            meter.taken_at = asked_at
+
+    async def _hold(self, budget: Budget, places: Places, now: float) -> None:
+        async with self._holding:
+            if places.used < places.held:
+                return
+            least = places.used + 1
+            wanted = (places.name, places.limit, places.used, least, least + places.spare)
+            (places.held,) = await self.store.hold(self.me, HELD_SECONDS, [wanted])
+        places.told_at = now
+        if places.held <= places.used:
+            raise no_place(budget)
+
+    def release(self, budgets: list[Budget]) -> None:
+        """A request has ended: its places are free."""
+        for budget in budgets:
+            places = budget.places
+            if places is None:
+                continue
+            places.used -= 1
+            current = self.budgets.get(budget.subject)
+            if current is not None and current is not budget and current.places:
+                current.places.used -= 1
+            if places.held - places.used > places.spare:
+                self._trim(budget.subject)
+
+    def _trim(self, subject: str) -> None:
+        """Give places back at once where there are few: another process may be asked next."""
+        if not self._trimming and self.away_since is None:
+            task = asyncio.get_running_loop().create_task(self._give_places_back())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._trimming.add(subject)
+
+    async def _give_places_back(self) -> None:
+        await asyncio.sleep(0)
+        subjects, self._trimming = self._trimming, set()
+        found = [self.budgets[subject] for subject in subjects if subject in self.budgets]
+        try:
+            await self._tell([budget.places for budget in found if budget.places], time.monotonic())
+        except Away as error:
+            self._went_away(error, time.monotonic())
+
+    async def _tell(self, places: list[Places], now: float) -> None:
+        if not places:
+            return
+        async with self._holding:
+            for each in places:
+                each.held = each.used + each.spare  # no more than that is used while it is being told
+            wanted = [(each.name, each.limit, each.used, each.used, each.held) for each in places]
+            for each, held in zip(places, await self.store.hold(self.me, HELD_SECONDS, wanted), strict=True):
+                each.held = held
+                each.told_at = now
+
+    async def run(self) -> None:
+        """Report to Redis for as long as the process lives."""
+        while True:
+            await asyncio.sleep(EVERY)
+            await self.report()
+
+    async def report(self, *, leaving: bool = False) -> None:
+        """Count what is owed, give back what idles (everything, on leaving), and keep the places that are used."""
+        now = time.monotonic()
+        try:
+            await self._settle(now, leaving=leaving)
+            spare = [each.places for each in self.budgets.values() if each.places and self._due(each.places, now)]
+            await self._tell(spare, now)
+            if self.away_since is not None:
+                await self.store.settle([])
+                logger.warning("Redis is back: limits are counted together again")
+                self.away_since = None
+        except Away as error:
+            self._went_away(error, now)
+        for subject, each in list(self.budgets.items()):
+            if now - each.used_at > FORGOTTEN and not (each.places and each.places.used):
+                del self.budgets[subject]
+                self._locks.pop(subject, None)
+
+    @staticmethod
+    def _due(places: Places, now: float) -> bool:
+        return places.held > 0 and now - places.told_at >= TOLD_EVERY
+
+    async def _settle(self, now: float, *, leaving: bool) -> None:
+        owed: list[tuple[Meter, int]] = []
+        for each in (*self.budgets.values(), *self.retired):
+            for meter in each.meters:
+                meter.roll(now)
+                idle = leaving or now - meter.touched_at > IDLE
+                if meter.left < 0 or (meter.left > 0 and idle):
+                    owed.append((meter, -meter.left))
+                    meter.left = 0
+        self.retired = [each for each in self.retired if each.places and each.places.used]
+        if not owed:
+            return
+        around = self.calendar.around
+        try:
+            await self.store.settle([(m.name, m.window, amount, around(m.period)) for m, amount in owed])
+        except Away:
+            for meter, amount in owed:
+                if amount > 0:
+                    meter.left -= amount  # what was used is still owed; an idle lease is lost, on the safe side
+            raise
+
+    def _went_away(self, error: Exception, now: float) -> None:
+        if self.away_since is None:
+            self.away_since = now
+            logger.warning("limits can't be counted together, Redis is away: %s", error)
+
+    async def close(self) -> None:
+        """Give everything back and hang up."""
+        for task in list(self._tasks):
+            task.cancel()
+        await self.report(leaving=True)
+        await self.store.close()
+
+
+def exceeded(budget: Budget, meter: Meter, seconds: float) -> Exceeded:
+    """Why a window lets nothing more pass."""
+    what = f"{'tokens' if meter.tokens else 'requests'} a {meter.period.value}"
+    return Exceeded(meter.limit, what, meter.period, max(seconds, 0) if meter.limit else None, budget.whose)
+
+
+def no_place(budget: Budget) -> Exceeded:
+    """Why no more requests may run at once."""
+    limit = budget.places.limit if budget.places else 0
+    return Exceeded(limit, "requests at once", None, 1.0 if limit else None, budget.whose)
