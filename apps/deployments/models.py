@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from apps.apikeys.models import ApiKey
 
 __all__ = [
-    "Artifact", "Batch", "Capture", "Deployment", "Event", "Gap", "Proof", "Replica", "UsageDay", "UsageHour", "UsageRecord",
-    "Version",
+    "Artifact", "Batch", "Capture", "Deployment", "Event", "Gap", "Proof", "Replica", "UsageDay", "UsageHour",
+    "UsageRecord", "Version",
 ]  # fmt: skip
 
 

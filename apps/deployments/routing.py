@@ -1,7 +1,7 @@
 """What the gateway needs to know of one deployment, read from the database in one go and then kept in memory."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.conf import settings
@@ -35,7 +35,7 @@ class Backend:
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds: to connect to an engine, for its first byte, between two, and for a whole call (0: as long as it takes)."""
+    """Seconds: to connect to an engine, for its first byte, between two, and for a whole call (0: any)."""
 
     connect: float
     first_byte: float
@@ -70,6 +70,10 @@ class Route:
     usage_of: UsageOf | None
     max_body_bytes: int
     max_in_flight: int
+    ledger: tuple[str, int, str, str] = field(init=False)  # what each of its calls has in common in the ledger
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ledger", (self.name, self.version, self.model_id, self.model_name))
 
 
 def route(deployment_id: str) -> Route | None:

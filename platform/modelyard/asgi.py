@@ -1,4 +1,4 @@
-"""The ASGI application: Django, and the life of the gateway, whose door is a protocol of the server (`modelyard web`)."""
+"""The ASGI application: Django, and the life of the gateway, whose door is the protocol that `modelyard web` serves."""
 
 import os
 import tempfile

@@ -13,7 +13,9 @@ OPTIONS = re.compile(rb'"stream_options"\s*:\s*(null|\{[^{}]*\})')
 INCLUDED = re.compile(rb'"include_usage"\s*:\s*(true|false)')
 ASK = b'"include_usage":true'
 STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-TOKENS = re.compile(rb'"(prompt_tokens|completion_tokens|total_tokens|input_tokens|output_tokens)"\s*:\s*(\d{1,12})')
+PROMPT = re.compile(rb'"(?:prompt|input)_tokens"\s*:\s*(\d{1,12})')
+COMPLETION = re.compile(rb'"(?:completion|output)_tokens"\s*:\s*(\d{1,12})')
+TOTAL = re.compile(rb'"total_tokens"\s*:\s*(\d{1,12})')
 MOST = re.compile(rb'"(?:max_tokens|max_completion_tokens|max_output_tokens|max_new_tokens)"\s*:\s*(\d{1,9})')
 STREAMING_PATHS = frozenset({"/v1/chat/completions", "/v1/completions"})  # those with `stream_options`
 TEXT_PATHS = STREAMING_PATHS | {"/v1/responses", "/generate", "/generate_stream"}
@@ -71,11 +73,11 @@ def read(tail: bytes) -> tuple[int, int] | None:
     """Prompt and completion tokens, from the last `usage` that says any; None if there is none."""
     at = tail.rfind(b'"usage"')
     while at >= 0:
-        found = dict(reversed(TOKENS.findall(tail, at, at + WINDOW)))
-        if found:
-            completion = int(found.get(b"completion_tokens") or found.get(b"output_tokens") or 0)
-            prompt = found.get(b"prompt_tokens") or found.get(b"input_tokens") or found.get(b"total_tokens") or 0
-            return int(prompt), completion
+        end = at + WINDOW
+        prompt = PROMPT.search(tail, at, end) or TOTAL.search(tail, at, end)
+        if prompt:
+            completion = COMPLETION.search(tail, at, end)
+            return int(prompt[1]), int(completion[1]) if completion else 0
         at = tail.rfind(b'"usage"', 0, at)
     return None
 

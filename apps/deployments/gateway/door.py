@@ -1,7 +1,7 @@
 """A caller's connection: the gateway's requests are answered here, below ASGI; all others go on to Django.
 
-It is uvicorn's own protocol with another room in it: accepting, parsing, flow control and shutdown are uvicorn's. What a
-request costs below ASGI is a fraction of what it costs above it (see docs/performance.md).
+It is uvicorn's own protocol with another room in it: accepting, parsing, flow control and shutdown are uvicorn's. A
+request below ASGI costs a fraction of what it costs above it (see docs/performance.md).
 """
 
 import time
@@ -12,7 +12,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from apps.deployments.gateway import errors
 from apps.deployments.gateway.call import Call
-from apps.deployments.gateway.heads import Head
+from apps.deployments.gateway.exchange import Exchange
+from apps.deployments.gateway.heads import MISSES, Head, Same
 
 if TYPE_CHECKING:
     from apps.deployments.gateway.app import Gateway
@@ -34,7 +35,10 @@ class Door(HttpToolsProtocol):
         self.call: Call | None = None
         self.receiver: Call | None = None
         self.in_head = self.muted = self.closing = False
+        self._between = True  # the parser waits for the beginning of a request
         self.head_size = 0
+        self.same = Same()
+        self._first = b""
         self.quiet_since = time.monotonic()
         self.peer = ""
 
@@ -58,12 +62,17 @@ class Door(HttpToolsProtocol):
         """asyncio: bytes came."""
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
+        if self._between:
+            if self.same.meaning is not None and self.call is None and self._again(data):
+                return
+            self._first = data
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._without_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError:
             self._refuse(errors.bad_request())
+        self._first = b""
         if self.in_head:
             self.head_size += len(data)
             if self.head_size > MAX_HEAD:
@@ -88,6 +97,7 @@ class Door(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         if not self.muted:
+            self._between = False
             self.in_head = True
             self.head_size = 0
             self.quiet_since = time.monotonic()
@@ -110,14 +120,29 @@ class Door(HttpToolsProtocol):
         parser = self.parser
         keep = parser.should_keep_alive() or parser.should_upgrade()
         old = parser.get_http_version() != "1.1"
-        call = Call(self, Head(parser.get_method(), self.url, self.headers), keep and not old, old)
+        head = Head(parser.get_method(), self.url, self.headers)
+        call = Call(self, head, keep and not old, old)
         self.receiver = call
+        if self._first and call.keep_alive and not head.expects and self.same.misses < MISSES:
+            self.same.learn(self._first, head)
         if self._busy():
             self.flow.pause_reading()
             self.pipeline.appendleft((call, None))  # type: ignore[arg-type]
         else:
             self.call = call
             call.begin()
+
+    def _again(self, data: bytes) -> bool:
+        """The same head as last time, with the whole body: nothing is parsed."""
+        body = self.same.body(data)
+        if body is None or self.closing or (self.cycle is not None and not self.cycle.response_complete):
+            return False
+        call = self.call = self.receiver = Call(self, self.same.meaning, keep_alive=True, old=False)
+        call.body_ended = True
+        call.size = len(body)
+        call.parts = [body]
+        call.begin()
+        return True
 
     def on_body(self, body: bytes) -> None:
         """httptools: a part of a body."""
@@ -128,6 +153,8 @@ class Door(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """httptools: a request is whole."""
+        self._first = b""  # what comes behind it in the same read isn't at its beginning
+        self._between = True
         if self.receiver:
             if not (self.parser.should_upgrade() and not self.muted):
                 self.receiver.on_body_end()
@@ -174,7 +201,7 @@ class Door(HttpToolsProtocol):
             self.cycle is not None and not self.cycle.response_complete
         )  # fmt: skip
 
-    def answered(self, call: Call) -> None:
+    def answered(self, call: Exchange) -> None:
         """A call has its whole answer: the next request, or a wait for one."""
         if self.call is not call:
             return
@@ -246,6 +273,7 @@ class Door(HttpToolsProtocol):
         """Hang up on those who never finish asking."""
         if self.in_head and not self.call and now - self.quiet_since > HEAD_SECONDS:
             self._refuse(errors.head_too_slow(HEAD_SECONDS))
-        elif not self._busy() and not self.in_head and now - self.quiet_since > self.timeout_keep_alive:
-            if self.timeout_keep_alive_task is None:
-                self.transport.close()
+            return
+        idle = self.timeout_keep_alive_task is None and not self._busy() and not self.in_head
+        if idle and now - self.quiet_since > self.timeout_keep_alive:
+            self.transport.close()

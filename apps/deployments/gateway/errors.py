@@ -8,12 +8,13 @@ from typing import Any
 from apps.deployments.gateway.limits.budget import Exceeded
 from apps.deployments.gateway.limits.windows import Period
 
+AUTHENTICATION = "authentication_error"
 LIMITED = frozenset({"rate_limited", "quota_exceeded", "concurrency_limited", "too_many_requests"})
 """Codes of calls that a limit refused."""
 
 
 class Refused(Exception):
-    """An answer of the gateway itself."""
+    """An answer of the gateway itself. `guess`: the caller may have tried keys."""
 
     def __init__(
         self, status: int, code: str, message: str, *, kind: str = "invalid_request_error", **headers: str
@@ -23,6 +24,7 @@ class Refused(Exception):
         self.code = code
         self.message = message
         self.kind = kind
+        self.guess = kind == AUTHENTICATION
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
     @property
@@ -37,18 +39,20 @@ class Refused(Exception):
 
 
 def no_key() -> Refused:
-    return Refused(
+    refused = Refused(
         401, "missing_api_key",
         "No API key was sent. Send it as `Authorization: Bearer myk_…`; keys are made on the deployment's page.",
-        kind="authentication_error", www_authenticate="Bearer",
+        kind=AUTHENTICATION, www_authenticate="Bearer",
     )  # fmt: skip
+    refused.guess = False
+    return refused
 
 
 def malformed_key() -> Refused:
     return Refused(
         401, "malformed_api_key",
         "What was sent isn't a Modelyard API key, or was cut off or mistyped. It looks like myk_…; copy it again.",
-        kind="authentication_error", www_authenticate="Bearer",
+        kind=AUTHENTICATION, www_authenticate="Bearer",
     )  # fmt: skip
 
 
@@ -56,8 +60,15 @@ def invalid_key() -> Refused:
     return Refused(
         401, "invalid_api_key",
         "This API key opens nothing: it is unknown, was revoked, or has expired. Ask for a new one.",
-        kind="authentication_error", www_authenticate="Bearer",
+        kind=AUTHENTICATION, www_authenticate="Bearer",
     )  # fmt: skip
+
+
+def ended_key() -> Refused:
+    """Told as an unknown one is; but whoever has it isn't guessing."""
+    refused = invalid_key()
+    refused.guess = False
+    return refused
 
 
 def other_deployment() -> Refused:
@@ -153,7 +164,7 @@ def timed_out(seconds: float) -> Refused:
 
 def out_of_scope(scopes: str) -> Refused:
     return Refused(
-        403, "out_of_scope", f"This API key may not call this path. It is for: {scopes}. Ask for a key with that scope.",
+        403, "out_of_scope", f"This API key may not call this path. It is for: {scopes}. Ask for one with that scope.",
         kind="permission_error",
     )  # fmt: skip
 

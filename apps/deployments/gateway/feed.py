@@ -1,8 +1,8 @@
 """What this process knows of keys and routes: loaded once, dropped when the change feed says so.
 
 While Redis can't be heard, entries live for half a second only, so that a revocation acts through the database; while
-the database is away too, what is known serves for MODELYARD_GATEWAY_STALE_SECONDS, and then nothing does. Once Redis was
-away for MODELYARD_REDIS_AWAY_SECONDS nothing is served any more: limits don't hold together without it.
+the database is away too, what is known serves for MODELYARD_GATEWAY_STALE_SECONDS, and then nothing does. Once Redis
+was away for MODELYARD_REDIS_AWAY_SECONDS nothing is served any more: limits don't hold together without it.
 """
 
 import asyncio

@@ -5,7 +5,7 @@ import time
 FREE = 10  # failures of one address before they cost time
 FORGET = 60.0  # seconds without a failure after which an address starts afresh
 STEP = 0.025  # seconds: refusals are sent on such a grid, so that how long a look-up took doesn't show
-LONGEST = 5.0  # seconds
+LONGEST = 2.0  # seconds
 WAITING = 500  # refusals that wait at once; above it they are told to come back
 SIZE = 20_000  # addresses
 
@@ -17,9 +17,11 @@ class Guard:
         self._failures: dict[str, tuple[int, float]] = {}
         self.waiting = 0
 
-    def delay(self, client: str, began: float) -> float | None:
-        """Count a failure; seconds until its refusal is sent. None: too many wait already."""
+    def delay(self, client: str, began: float, *, guess: bool) -> float | None:
+        """Count a failure if it was a guess; seconds until its refusal is sent. None: too many wait already."""
         now = time.monotonic()
+        if not guess:
+            return STEP - (now - began) % STEP
         count, last = self._failures.pop(client, (0, now))
         count = 1 if now - last > FORGET else count + 1
         if len(self._failures) >= SIZE:

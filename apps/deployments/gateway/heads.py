@@ -4,6 +4,7 @@ import http
 import itertools
 import os
 import re
+from typing import Any
 
 from apps.deployments.routing import Backend
 
@@ -18,7 +19,7 @@ NOT_UP = HOP_BY_HOP | {
 }  # fmt: skip
 NOT_DOWN = HOP_BY_HOP | {
     b"server", b"set-cookie", b"x-request-id", b"location", b"content-location", b"x-powered-by", b"via",
-    b"access-control-allow-origin", b"access-control-allow-credentials",
+    b"access-control-allow-origin", b"access-control-allow-credentials", b"content-length",
 }  # fmt: skip
 STATUS = {
     status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in http.HTTPStatus
@@ -35,22 +36,11 @@ def fresh_id() -> bytes:
 
 
 class Head:
-    """The head of a caller's request, taken apart in one go."""
+    """The head of a caller's request, taken apart in one go.
 
-    __slots__ = (
-        "authorization",
-        "chunked",
-        "encoding",
-        "event_stream",
-        "expects",
-        "headers",
-        "length",
-        "method",
-        "origin",
-        "passed",
-        "request_id",
-        "url",
-    )
+    A caller that keeps its connection mostly sends the same head again. `plan` and `terms` are what it led to (see
+    `call` and `account`); the beginning of the engine's head is kept for the backend that it was last made for.
+    """
 
     def __init__(self, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         self.method = method
@@ -62,6 +52,9 @@ class Head:
         self.encoding: bytes | None = None
         self.origin: bytes | None = None
         self.request_id = b""
+        self.plan: Any = None
+        self.terms: Any = None
+        self._begun: tuple[Backend, bytes, bytes] | None = None
         passed = []
         for pair in headers:
             name = pair[0]
@@ -72,8 +65,6 @@ class Head:
                     self.encoding = pair[1]
                 passed.append(b"%b: %b\r\n" % pair)
         self.passed = passed
-        if not self.request_id:
-            self.request_id = fresh_id()
 
     def _own(self, name: bytes, value: bytes) -> None:
         if name == b"authorization":
@@ -90,8 +81,20 @@ class Head:
         elif name == b"origin":
             self.origin = value
 
-    def upwards(self, target: bytes, backend: Backend, length: int | None) -> bytes:
+    def upwards(self, target: bytes, backend: Backend, request_id: bytes, length: int | None) -> bytes:
         """The head as the engine gets it: what passes, ours, and the body's length; None sends it chunked."""
+        begun = self._begun
+        if begun is None or begun[0] is not backend or begun[1] is not target:
+            begun = self._begun = (backend, target, self._begin(target, backend))
+        if length:
+            return b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (begun[2], request_id, length)
+        if length is None:
+            sized = b"transfer-encoding: chunked\r\n"
+        else:
+            sized = b"content-length: 0\r\n" if self.method in {b"POST", b"PUT", b"PATCH"} else b""
+        return b"%bx-request-id: %b\r\n%b\r\n" % (begun[2], request_id, sized)
+
+    def _begin(self, target: bytes, backend: Backend) -> bytes:
         passed = self.passed
         for name, value in self.headers:
             if name == b"connection" and value.lower() not in {b"keep-alive", b"close"}:
@@ -99,26 +102,58 @@ class Head:
                 passed = [line for line in passed if not line.startswith(gone)]
             elif name == b"traceparent" and TRACE.fullmatch(value):
                 passed = [*passed, b"traceparent: %b\r\n" % value]
-        if length is None:
-            sized = b"transfer-encoding: chunked\r\n"
-        elif length or self.method in {b"POST", b"PUT", b"PATCH"}:
-            sized = b"content-length: %d\r\n" % length
-        else:
-            sized = b""
-        return b"%b %b HTTP/1.1\r\nhost: %b:%d\r\nauthorization: Bearer %b\r\n%bx-request-id: %b\r\n%b\r\n" % (
+        return b"%b %b HTTP/1.1\r\nhost: %b:%d\r\nauthorization: Bearer %b\r\n%b" % (
             self.method,
             target,
             backend.host.encode("ascii"),
             backend.port,
             backend.secret.encode("ascii"),
             b"".join(passed),
-            self.request_id,
-            sized,
         )
 
 
+LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)\r\n", re.IGNORECASE)
+MISSES = 4  # heads in a row that weren't the same, after which a connection's aren't compared any more
+
+
+class Same:
+    """The last head that came over a connection, as bytes: one that is the same but for its length isn't parsed again.
+
+    The parser makes of the same bytes the same head; the length is compared by its own strict rule. `meaning` is what
+    the parser made of it.
+    """
+
+    def __init__(self) -> None:
+        self.meaning: Any = None
+        self.misses = 0
+        self._before = b""
+        self._after = b""
+
+    def learn(self, data: bytes, meaning: Any) -> None:
+        """The parser accepted a head at the beginning of `data`."""
+        end = data.find(b"\r\n\r\n") + 4
+        found = LENGTH.search(data, 0, end)
+        if end < 4 or found is None or LENGTH.search(data, found.end() - 2, end):
+            self.meaning = None
+            return
+        self._before, self._after, self.meaning = data[: found.start(1)], data[found.end(1) : end], meaning
+
+    def body(self, data: bytes) -> bytes | None:
+        """The body, if `data` is the same head and all of its body; None otherwise."""
+        if data.startswith(self._before):
+            start = len(self._before)
+            end = data.find(b"\r", start, start + 12)
+            digits = data[start:end]
+            at = end + len(self._after)
+            if end > 0 and digits.isdigit() and data.startswith(self._after, end) and len(data) - at == int(digits):
+                self.misses = 0
+                return data[at:]
+        self.misses += 1
+        return None
+
+
 def downwards(status: int, headers: list[tuple[bytes, bytes]]) -> list[bytes]:
-    """The lines of a response's head as the caller gets them, without what belongs to the engine's hop."""
+    """The lines of a response's head for the caller, without its length and what belongs to the engine's hop."""
     lines = [STATUS.get(status) or b"HTTP/1.1 %d \r\n" % status]
     named: tuple[bytes, ...] = ()
     for pair in headers:
@@ -147,8 +182,8 @@ def cors(origin: bytes | None, allowed: list[str]) -> bytes:
 
 PRINTABLE = re.compile(rb"[\x21-\x7e]{1,300}")
 EXPOSED = (
-    b"x-request-id, retry-after, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
-    b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens"
+    b"x-request-id, retry-after, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
+    b"x-ratelimit-reset-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens"
 )
 PREFLIGHT = (
     b"access-control-allow-methods: GET, POST, HEAD, OPTIONS\r\naccess-control-max-age: 600\r\n"

@@ -3,7 +3,6 @@
 import hashlib
 import secrets
 import time
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
@@ -13,6 +12,7 @@ from apps.deployments.gateway import errors, tickets
 from apps.deployments.gateway.feed import Cache
 from apps.deployments.gateway.limits.budget import Limits
 
+UNLIMITED = Limits()
 KNOWN = 50_000  # headers whose key was found right before
 FIELDS = ("deployment_id", "account", "name", "hash", "expires_at", "revoked_at", "scopes", "networks", *LIMITS)
 
@@ -33,7 +33,7 @@ class Key:
     revoked: bool = False
     scopes: tuple[str, ...] = ()
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
-    limits: Limits = Limits()
+    limits: Limits = UNLIMITED
     user_name: str = ""
     subject: str = ""
     opened: dict[str, bool] = field(default_factory=dict, compare=False)
@@ -93,7 +93,7 @@ class Keys:
         self._known: dict[bytes, tuple[str, str]] = {}
 
     def peek(self, header: bytes, now: float) -> Key | None:
-        """The key of a header that was seen before; None if it has to be looked at. Refused if it is no good any more."""
+        """The key of a header that was seen before; None if it has to be looked at. Refused if it has ended."""
         found = self._known.get(hashlib.blake2b(header, key=self._salt, digest_size=16).digest())
         if found is None:
             return None
@@ -132,5 +132,5 @@ class Keys:
 
 def _valid(key: Key) -> Key:
     if key.revoked or (key.expires_at is not None and key.expires_at <= time.time()):
-        raise errors.invalid_key()
+        raise errors.ended_key()
     return key

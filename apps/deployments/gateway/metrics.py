@@ -50,10 +50,6 @@ class Traffic:
         self.completion_tokens = 0
         self.learned = LEARNED  # completion tokens of a call, on average
 
-    def learn(self, completion_tokens: int) -> None:
-        """What a call used, for the next reservation."""
-        self.learned += (completion_tokens - self.learned) / 16
-
 
 class Metrics:
     """The traffic of this process."""

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import httptools
 
+from apps.deployments.gateway.heads import MISSES, Same, downwards
 from apps.deployments.routing import Backend
 
 KEEP_IDLE = 4.0  # seconds; servers commonly close after 5
@@ -48,10 +49,16 @@ class Connection(asyncio.Protocol):
         self.parser = httptools.HttpResponseParser(self)
         self.reader: Reader | None = None
         self.closed = False
+        self._fresh = False
+        self._first = b""
         self.idle_since = 0.0
         self.used = 0
         self.parts: list[bytes] = []
         self.headers: list[tuple[bytes, bytes]] = []
+        self.same = Same()
+        self.length: int | None = None
+        self.kind = b""
+        self.lines: bytes = b""
         self.status = self.header_bytes = 0
         self.have_head = self.complete = self.sized = self.keeps = self.head_only = False
 
@@ -67,6 +74,12 @@ class Connection(asyncio.Protocol):
         if reader is None:
             self.close()  # nothing was asked: whatever this is, it answers no request
             return
+        if self._fresh:
+            self._fresh = False
+            if self.same.meaning is not None and self._again(data):
+                reader.came(self)
+                return
+            self._first = data
         try:
             self.parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -115,15 +128,33 @@ class Connection(asyncio.Protocol):
         status = self.parser.get_status_code()
         if status < 200:
             self.headers = []
+            self._first = b""
             return
         self.status = status
         self.have_head = True
         self.sized = status in {204, 304}
-        for name, _ in self.headers:
-            if name in {b"content-length", b"transfer-encoding"}:
+        self.kind, self.length = b"", None
+        for name, value in self.headers:
+            if name == b"content-length":
+                self.sized, self.length = True, int(value)
+            elif name == b"transfer-encoding":
                 self.sized = True
+            elif name == b"content-type":
+                self.kind = value
+        self.lines = b"".join(downwards(status, self.headers))
         if self.head_only:
             self.complete = True
+
+    def _again(self, data: bytes) -> bool:
+        """The same head as last time, with the whole body: nothing is parsed."""
+        body = self.same.body(data)
+        if body is None:
+            return False
+        self.status, self.kind, self.lines = self.same.meaning
+        self.length = len(body)
+        self.parts.append(body)
+        self.have_head = self.complete = self.sized = self.keeps = True
+        return True
 
     def on_body(self, body: bytes) -> None:
         """httptools: a part of the body."""
@@ -135,6 +166,10 @@ class Connection(asyncio.Protocol):
         if self.have_head:
             self.complete = True
             self.keeps = self.parser.should_keep_alive()
+            usual = self.keeps and self.length is not None and not self.head_only
+            if usual and self._first and self.same.misses < MISSES:
+                self.same.learn(self._first, (self.status, self.kind, self.lines))
+            self._first = b""
 
     # --- the gateway ---------------------------------------------------------------------------------------------
 
@@ -142,6 +177,7 @@ class Connection(asyncio.Protocol):
         """Begin a request; `head` may already hold all of its body."""
         self.reader = reader
         self.used += 1
+        self._fresh = True
         self.status = 0
         self.headers = []
         self.have_head = self.complete = self.sized = self.keeps = False
@@ -173,7 +209,7 @@ class Pool:
         self.failures: dict[str, int] = {}
         self.ejected: dict[str, float] = {}
 
-    def choose(self, backends: tuple[Backend, ...], tried: set[str] | tuple[str, ...] = ()) -> Backend:
+    def choose(self, backends: tuple[Backend, ...], tried: frozenset[str] = frozenset()) -> Backend:
         """The replica with the fewest requests in flight; one that keeps failing only where there is no other."""
         if len(backends) == 1:
             return backends[0]

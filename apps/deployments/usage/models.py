@@ -65,6 +65,9 @@ class Sums(models.Model):
     class Meta:
         abstract = True
 
+    def __str__(self) -> str:
+        return f"{self.account} {self.deployment_id}"
+
 
 class UsageHour(Sums):
     """Sums of an hour."""

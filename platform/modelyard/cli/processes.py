@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -72,6 +73,8 @@ def serve(host: str, port: int, descriptor: int | None) -> None:
     from modelyard.asgi import application, gateway
 
     sys.setswitchinterval(SWITCH_SECONDS)
+    gc.freeze()  # what is there now stays: the collector needn't look at it again and again
+    gc.set_threshold(50_000, 20, 50)
     config = uvicorn.Config(
         application,
         loop="uvloop",

@@ -110,9 +110,9 @@ class Budget:
 def headers(budgets: list[Budget], now: float) -> bytes:
     """The `x-ratelimit-…` lines, as OpenAI's clients read them: of the tightest limit of each kind."""
     first = budgets[0]
-    meters = [meter for budget in budgets for meter in budget.meters]
-    if now - first.line_at < FRESH and all(meter.taken_at <= first.line_at for meter in meters):
+    if now - first.line_at < FRESH:
         return first.line
+    meters = [meter for budget in budgets for meter in budget.meters]
     lines = []
     for tokens, unit in ((False, b"requests"), (True, b"tokens")):
         found = [meter for meter in meters if meter.tokens is tokens]

@@ -32,6 +32,7 @@ class Keeper:
         self.budgets: dict[str, Budget] = {}
         self.retired: list[Budget] = []
         self.away_since: float | None = None
+        self.generation = 0  # counts the budgets that were replaced or dropped
         self._trimming: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._locks: dict[str, asyncio.Lock] = {}
@@ -55,6 +56,7 @@ class Keeper:
         if old.places and new.places:
             new.places.used, new.places.held = old.places.used, old.places.used
         self.retired.append(old)
+        self.generation += 1
 
     async def admit(self, budgets: list[Budget], tokens: int) -> None:
         """Take one request and its reserved tokens, asking Redis. Exceeded; Away once Redis was away for too long."""
@@ -97,6 +99,7 @@ class Keeper:
         lacking: list[tuple[Budget, Meter, int]] = []
         for budget in budgets:
             budget.used_at = now
+            budget.line_at = 0.0
             for meter in budget.meters:
                 meter.roll(now)
                 need = (tokens if meter.tokens else 1) - meter.left
@@ -206,6 +209,7 @@ class Keeper:
         for subject, each in list(self.budgets.items()):
             if now - each.used_at > FORGOTTEN and not (each.places and each.places.used):
                 del self.budgets[subject]
+                self.generation += 1
                 self._locks.pop(subject, None)
 
     @staticmethod
