@@ -2,14 +2,13 @@
 
 import logging
 import time
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from apps.deployments.gateway import counting
 from apps.deployments.gateway.keys import Key
-from apps.deployments.gateway.limits import Keeper
-from apps.deployments.gateway.limits import budget as budgets_
-from apps.deployments.gateway.limits.budget import Budget, Limits
-from apps.deployments.routing import Route
+from apps.deployments.gateway.limits import Limits, Terms
+from apps.deployments.gateway.metrics import SECONDS, Traffic
 
 if TYPE_CHECKING:
     from apps.deployments.gateway.exchange import Exchange
@@ -21,67 +20,56 @@ LEFT = 499
 NO_TOKENS = (0, 0, False)
 
 
-class Terms:
-    """How calls with one head are charged: whose budgets, and whether tokens are reserved."""
-
-    __slots__ = ("budgets", "counts", "generation", "text")
-
-    def __init__(self, key: Key, route: Route, path: str, limits: Keeper) -> None:
-        self.text = path in counting.TEXT_PATHS
-        found = []
-        if key.limits != NOTHING:
-            found.append(limits.budget(key.subject, "API key", key.limits))
-        if route.limits != NOTHING:
-            found.append(limits.budget(route.subject, "deployment", route.limits))
-        self.budgets = [budget for budget in found if budget]
-        tokens = self.text or path in counting.EMBEDDING_PATHS
-        self.counts = tokens and any(budget.counts_tokens for budget in self.budgets)
-        self.generation = limits.generation
-
-
 def reserve(call: "Exchange") -> bool:
     """Charge one request and the tokens it may use; False if that takes asking Redis."""
-    limits, key, table, traffic = call.gateway.limits, call.key, call.table, call.traffic
-    if key is None or table is None or traffic is None:
-        return True  # nothing is known of it yet: it doesn't get here
-    route = table.route
-    terms: Terms | None = call.head.terms
-    if terms is None or terms.generation != limits.generation or call.head.plan is None:
-        terms = call.head.terms = Terms(key, route, call.path, limits)
-    if not terms.budgets:
+    limits, terms = call.gateway.limits, call.head.terms
+    if terms is None or terms[0] != limits.generation or call.head.plan is None:
+        terms = call.head.terms = (limits.generation, *_terms(call))
+    _, found, text = terms
+    if found is None:
         return True
-    call.budgets = terms.budgets
-    if terms.counts:
-        call.reserved = _expected(call, route, terms.text, traffic.learned)
-    now = time.monotonic()
-    if limits.away_since is None and budgets_.admit(terms.budgets, call.reserved, now):
+    call.terms = found
+    if found.tokens:
+        call.reserved = _expected(call, text)
+    now = call.active_at
+    if limits.away_since is None and found.admit(call.reserved, now):
         call.charged_at = now
         return True
     return False
 
 
-def _expected(call: "Exchange", route: Route, text: bool, learned: float) -> int:
+def _terms(call: "Exchange") -> tuple[Terms | None, bool]:
+    """How calls with this head are charged, and whether they make text."""
+    limits, key, route = call.gateway.limits, call.key, call.route
+    text = call.path in counting.TEXT_PATHS
+    found = []
+    if key is not None and key.limits != NOTHING:
+        found.append(limits.budget(key.subject, "API key", key.limits))
+    if route.limits != NOTHING:
+        found.append(limits.budget(route.subject, "deployment", route.limits))
+    budgets = [budget for budget in found if budget]
+    tokens = text or call.path in counting.EMBEDDING_PATHS
+    return Terms(budgets, tokens=tokens) if budgets else None, text
+
+
+def _expected(call: "Exchange", text: bool) -> int:
     """The tokens that a request is taken to use: what it sends, and the most it asks for or what is usual here."""
     size = call.size if call.body_ended else int(call.head.length or 0) or call.size
     prompt = size // counting.BYTES_A_TOKEN + 1
-    if route.context_length and prompt > route.context_length:
-        prompt = route.context_length
+    longest = call.route.context_length
+    if longest and prompt > longest:
+        prompt = longest
     if not text:
         return prompt
     most = counting.most(call.body)
-    return prompt + (int(learned) + 1 if most is None else most)
-
-
-def remaining(budgets: list[Budget]) -> bytes:
-    """The lines of a head that say what is left."""
-    return budgets_.headers(budgets, time.monotonic())
+    return prompt + (int(call.traffic.learned) + 1 if most is None else most)
 
 
 def release(call: "Exchange") -> None:
     """Give a charge back whole: the call never went on."""
-    if call.budgets and call.charged_at:
-        budgets_.settle(call.budgets, call.reserved, 0, call.charged_at)
-        call.gateway.limits.release(call.budgets)
+    if call.terms and call.charged_at:
+        call.terms.settle(call.reserved, 0, call.charged_at)
+        call.gateway.limits.release(call.terms.budgets)
         call.charged_at = 0.0
 
 
@@ -92,25 +80,19 @@ def close(call: "Exchange") -> None:
         if call.error:
             gateway.metrics.refused[call.error] += 1
         return
-    ended = time.monotonic()
+    ended = call.active_at if call.status == 200 else time.monotonic()
     began, first_byte_at = call.began, call.first_byte_at
     prompt, completion, estimated = _used(call) if call.sent_at else NO_TOKENS
-    if call.charged_at:
-        budgets_.settle(call.budgets, call.reserved, prompt + completion, call.charged_at)
-        gateway.limits.release(call.budgets)
-    traffic = call.traffic or gateway.metrics.of(key.deployment_id)
-    if call.counted:
-        traffic.open -= 1
-    traffic.statuses[call.status] += 1
-    if call.error:
-        traffic.errors[call.error] += 1
-    traffic.duration.observe(ended - began)
-    if first_byte_at:
-        traffic.first_byte.observe(first_byte_at - began)
-    if completion and not estimated:
-        traffic.learned += (completion - traffic.learned) / 16
+    if call.terms and call.charged_at:
+        call.terms.settle(call.reserved, prompt + completion, call.charged_at)
+        if call.terms.places:
+            gateway.limits.release(call.terms.budgets)
+    took = ended - began
+    traffic = _count(call, key, took)
     traffic.prompt_tokens += prompt
     traffic.completion_tokens += completion
+    if completion and not estimated:
+        traffic.learned += (completion - traffic.learned) / 16
     at = gateway.epoch + began
     client = call.client if gateway.addresses else ""
     if key.id:
@@ -133,13 +115,31 @@ def close(call: "Exchange") -> None:
         completion,
         estimated,
         (first_byte_at - began) * 1000 if first_byte_at else None,
-        (ended - began) * 1000,
+        took * 1000,
         call.size,
         call.bytes_out,
         client,
     ))  # fmt: skip
     if call.captured is not None:
         _capture(call, at, key)
+
+
+def _count(call: "Exchange", key: Key, took: float) -> Traffic:
+    if call.counted:
+        traffic = call.traffic
+        traffic.open -= 1
+    else:
+        traffic = call.gateway.metrics.of(key.deployment_id)
+    traffic.statuses[call.status] += 1
+    if call.error:
+        traffic.errors[call.error] += 1
+    traffic.duration[bisect_left(SECONDS, took)] += 1
+    traffic.duration_sum += took
+    if call.first_byte_at:
+        waited = call.first_byte_at - call.began
+        traffic.first_byte[bisect_left(SECONDS, waited)] += 1
+        traffic.first_byte_sum += waited
+    return traffic
 
 
 def _used(call: "Exchange") -> tuple[int, int, bool]:

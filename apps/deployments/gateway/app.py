@@ -19,7 +19,7 @@ from apps.deployments.gateway.recorder import Recorder
 from apps.deployments.gateway.upstream import Pool
 
 if TYPE_CHECKING:
-    from apps.deployments.gateway.call import Call
+    from apps.deployments.gateway.exchange import Exchange
 
 THREADS = 4  # that load keys and routes, and write; a hit in memory needs none
 TICK = 0.5  # seconds between two looks at what takes too long
@@ -42,7 +42,6 @@ class Gateway:
         self.pool = Pool()
         self.metrics = Metrics()
         self.last_used = LastUsed()
-        self.calls: set[Call] = set()
         self.doors: set[Door] = set()
         self.origins: list[str] = settings.CORS_ORIGINS
         self.addresses: bool = settings.GATEWAY_CLIENT_ADDRESSES
@@ -84,13 +83,11 @@ class Gateway:
             await asyncio.sleep(TICK)
             now = time.monotonic()
             self.epoch = time.time() - now
-            for call in list(self.calls):
-                call.tick(now)
             for door in list(self.doors):
                 door.tick(now)
             self.pool.tidy(now)
 
-    def client_of(self, call: "Call") -> str:
+    def client_of(self, call: "Exchange") -> str:
         """The caller's address: the peer's, or what a proxy that the operator trusts says it is."""
         peer = call.door.peer
         if peer not in self.trusted:

@@ -61,7 +61,6 @@ class Call(Exchange):
         """The head is there, and it is this request's turn."""
         self.began = self.active_at = now = time.monotonic()
         gateway, head = self.gateway, self.head
-        gateway.calls.add(self)
         try:
             plan: Plan | None = head.plan
             if plan is not None and plan.holds(gateway, now):
@@ -200,8 +199,9 @@ class Call(Exchange):
             self._wait_for(self._admit_slowly())
 
     async def _admit_slowly(self) -> None:
-        await self.gateway.limits.admit(self.budgets, self.reserved)
-        self.charged_at = time.monotonic()
+        if self.terms:
+            await self.gateway.limits.admit(self.terms, self.reserved)
+        self.charged_at = self.active_at = time.monotonic()
         if self.done:
             account.release(self)  # the caller left meanwhile
         else:
@@ -220,8 +220,8 @@ class Call(Exchange):
         pool = self.gateway.pool
         pool.in_flight[backend.replica_id] += 1
         self.engaged = True
-        self.active_at = self.sent_at = time.monotonic()
-        kept = None if fresh else pool.kept(backend)
+        self.sent_at = self.active_at
+        kept = None if fresh else pool.kept(backend, self.active_at)
         if kept is None:
             self._wait_for(self._connect(backend))
         else:

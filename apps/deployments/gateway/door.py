@@ -209,7 +209,7 @@ class Door(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.quiet_since = time.monotonic()
+        self.quiet_since = call.active_at
         if not call.body_ended:
             self._linger()
         elif not call.keep_alive:
@@ -270,7 +270,9 @@ class Door(HttpToolsProtocol):
             self.data_received(rest)
 
     def tick(self, now: float) -> None:
-        """Hang up on those who never finish asking."""
+        """End a call that takes too long; hang up on those who never finish asking."""
+        if self.call:
+            self.call.tick(now)
         if self.in_head and not self.call and now - self.quiet_since > HEAD_SECONDS:
             self._refuse(errors.head_too_slow(HEAD_SECONDS))
             return

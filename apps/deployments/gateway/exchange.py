@@ -9,7 +9,8 @@ from apps.deployments.gateway import account, counting, errors
 from apps.deployments.gateway.feed import Unavailable
 from apps.deployments.gateway.heads import Head, cors, fresh_id, preflight
 from apps.deployments.gateway.keys import Key
-from apps.deployments.gateway.limits import Away, Budget, Exceeded
+from apps.deployments.gateway.limits import Away, Exceeded, Terms
+from apps.deployments.gateway.limits.budget import FRESH, headers
 from apps.deployments.gateway.metrics import Traffic
 from apps.deployments.gateway.paths import Table
 from apps.deployments.gateway.upstream import Connection
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 NO_PARTS: list[bytes] = []
-NO_BUDGETS: list[Budget] = []
 
 
 class Exchange:
@@ -32,8 +32,8 @@ class Exchange:
     # What most calls never change is no attribute of their own: making a call is on every request's way.
     key: Key | None = None
     table: Table | None = None
-    traffic: Traffic | None = None
-    budgets: list[Budget] = NO_BUDGETS
+    traffic: Traffic  # once it was let in
+    terms: Terms | None = None
     path = ""
     target = b""
     parts: list[bytes] = NO_PARTS
@@ -65,7 +65,10 @@ class Exchange:
 
     def _own_lines(self) -> bytes:
         """The end of every head: the request's ID, what is left of limits, and what browsers need."""
-        limits = account.remaining(self.budgets) if self.budgets else b""
+        limits = b""
+        if self.terms:
+            first, now = self.terms.budgets[0], self.active_at
+            limits = first.line if now - first.line_at < FRESH else headers(self.terms.budgets, now)
         if self.head.origin is None and self.keep_alive and self.body_ended:
             return b"x-request-id: %b\r\n%b\r\n" % (self.request_id, limits)
         lines = [b"x-request-id: %b\r\n" % self.request_id, limits]
@@ -190,6 +193,5 @@ class Exchange:
         if isinstance(self.task, asyncio.TimerHandle):
             self.task.cancel()
             self.gateway.guard.waiting -= 1
-        self.gateway.calls.discard(self)
         account.close(self)
         self.door.answered(self)

@@ -1,42 +1,13 @@
 """What this process has answered, per deployment: counted on the way, read by /metrics."""
 
-from bisect import bisect_left
 from collections import defaultdict
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 LEARNED = 256.0  # completion tokens that a call is taken for until one was seen
 
 
-class Histogram:
-    """How many values were at most each bound (in seconds), and their sum."""
-
-    __slots__ = ("counts", "sum")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(SECONDS) + 1)
-        self.sum = 0.0
-
-    def observe(self, value: float) -> None:
-        """Count one."""
-        self.counts[bisect_left(SECONDS, value)] += 1
-        self.sum += value
-
-
 class Traffic:
-    """What one deployment was called for, since this process began."""
-
-    __slots__ = (
-        "completion_tokens",
-        "deployment_id",
-        "duration",
-        "errors",
-        "first_byte",
-        "learned",
-        "name",
-        "open",
-        "prompt_tokens",
-        "statuses",
-    )
+    """What one deployment was called for, since this process began. Histograms count by the bounds in SECONDS."""
 
     def __init__(self, deployment_id: str) -> None:
         self.deployment_id = deployment_id
@@ -44,8 +15,10 @@ class Traffic:
         self.open = 0  # requests being answered
         self.statuses: dict[int, int] = defaultdict(int)
         self.errors: dict[str, int] = defaultdict(int)  # by the gateway's code
-        self.first_byte = Histogram()
-        self.duration = Histogram()
+        self.first_byte = [0] * (len(SECONDS) + 1)
+        self.first_byte_sum = 0.0
+        self.duration = [0] * (len(SECONDS) + 1)
+        self.duration_sum = 0.0
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.learned = LEARNED  # completion tokens of a call, on average

@@ -219,12 +219,12 @@ class Pool:
             left = [each for each in left if self.ejected.get(each.replica_id, 0) <= now] or left
         return min(left, key=lambda each: self.in_flight[each.replica_id])
 
-    def kept(self, backend: Backend) -> Connection | None:
+    def kept(self, backend: Backend, now: float) -> Connection | None:
         """A kept connection to the backend, if there is one."""
         kept = self.idle.get((backend.host, backend.port))
         while kept:
             connection = kept.pop()
-            if not connection.closed and time.monotonic() - connection.idle_since < KEEP_IDLE:
+            if not connection.closed and now - connection.idle_since < KEEP_IDLE:
                 return connection
             connection.close()
         return None

@@ -6,8 +6,8 @@ the limit. What isn't known before a request was answered (its tokens) is reserv
 be overdrawn by what the requests under way use beyond their reservations, and by nothing else.
 """
 
-from apps.deployments.gateway.limits.budget import Budget, Exceeded, Limits
+from apps.deployments.gateway.limits.budget import Budget, Exceeded, Limits, Terms
 from apps.deployments.gateway.limits.keeper import Keeper
 from apps.deployments.gateway.limits.store import Away
 
-__all__ = ["Away", "Budget", "Exceeded", "Keeper", "Limits"]
+__all__ = ["Away", "Budget", "Exceeded", "Keeper", "Limits", "Terms"]

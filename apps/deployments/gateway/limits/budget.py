@@ -33,7 +33,7 @@ class Exceeded(Exception):
         self.whose = whose
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Meter:
     """One limit in windows of time. `left` of its lease; below 0 it is what was used and not counted yet.
 
@@ -52,7 +52,6 @@ class Meter:
     room: int = 0
     lease: int = 1
     taken_at: float = 0.0
-    touched_at: float = 0.0
 
     def wish(self, need: int, now: float) -> int:
         """How much to lease, so that a busy process seldom asks and an idle one holds next to nothing."""
@@ -66,7 +65,7 @@ class Meter:
             self.left = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Places:
     """Requests at once: `used` of those `held` in Redis by this process."""
 
@@ -102,7 +101,6 @@ class Budget:
             for kind, limit, tokens, period in kinds
             if limit is not None
         )
-        self.counts_tokens = any(meter.tokens for meter in self.meters)
         most = limits.concurrent_requests
         self.places = Places(f"{subject}:now", most) if most is not None else None
 
@@ -110,8 +108,6 @@ class Budget:
 def headers(budgets: list[Budget], now: float) -> bytes:
     """The `x-ratelimit-…` lines, as OpenAI's clients read them: of the tightest limit of each kind."""
     first = budgets[0]
-    if now - first.line_at < FRESH:
-        return first.line
     meters = [meter for budget in budgets for meter in budget.meters]
     lines = []
     for tokens, unit in ((False, b"requests"), (True, b"tokens")):
@@ -135,46 +131,59 @@ def duration(seconds: float) -> str:
     return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + f"{whole % 60}s"
 
 
-def admit(budgets: list[Budget], tokens: int, now: float) -> bool:
-    """Take one request and its reserved tokens out of what this process holds; False if it doesn't hold enough."""
-    for budget in budgets:
-        for meter in budget.meters:
-            if meter.left < (tokens if meter.tokens else 1) or now >= meter.until:
+class Terms:
+    """The limits of one kind of request, taken together: its key's and its deployment's.
+
+    `tokens`: whether such requests use tokens. Without waiting: what isn't held here is asked of Redis by the keeper.
+    """
+
+    __slots__ = ("budgets", "meters", "places", "requests", "tokens")
+
+    def __init__(self, budgets: list[Budget], *, tokens: bool) -> None:
+        self.budgets = budgets
+        meters = [meter for budget in budgets for meter in budget.meters]
+        self.requests = [meter for meter in meters if not meter.tokens]
+        self.tokens = [meter for meter in meters if meter.tokens and tokens]
+        self.meters = self.requests + self.tokens
+        self.places = [budget.places for budget in budgets if budget.places]
+
+    def admit(self, tokens: int, now: float) -> bool:
+        """Take one request and its reserved tokens out of what this process holds; False if it doesn't hold enough."""
+        for meter in self.requests:
+            if meter.left < 1 or now >= meter.until:
                 return False
-        places = budget.places
-        if places is not None and places.used >= places.held:
-            return False
-    _charge(budgets, tokens, now)
-    return True
+        for meter in self.tokens:
+            if meter.left < tokens or now >= meter.until:
+                return False
+        for place in self.places:
+            if place.used >= place.held:
+                return False
+        self._charge(tokens, now)
+        return True
 
-
-def admit_blindly(budgets: list[Budget], tokens: int, now: float) -> bool:
-    """The same while Redis is away: up to the whole of each limit in each process, to be counted later."""
-    for budget in budgets:
-        for meter in budget.meters:
+    def admit_blindly(self, tokens: int, now: float) -> bool:
+        """The same while Redis is away: up to the whole of each limit in each process, to be counted later."""
+        for meter in self.meters:
             if meter.left - (tokens if meter.tokens else 1) < -meter.limit:
                 return False
-        places = budget.places
-        if places is not None and places.used >= places.limit:
+        if any(place.used >= place.limit for place in self.places):
             return False
-    _charge(budgets, tokens, now)
-    return True
+        self._charge(tokens, now)
+        return True
 
+    def _charge(self, tokens: int, now: float) -> None:
+        for meter in self.requests:
+            meter.left -= 1
+        for meter in self.tokens:
+            meter.left -= tokens
+        for place in self.places:
+            place.used += 1
+        for budget in self.budgets:
+            budget.used_at = now
 
-def _charge(budgets: list[Budget], tokens: int, now: float) -> None:
-    for budget in budgets:
-        budget.used_at = now
-        for meter in budget.meters:
-            meter.left -= tokens if meter.tokens else 1
-            meter.touched_at = now
-        if budget.places is not None:
-            budget.places.used += 1
-
-
-def settle(budgets: list[Budget], reserved: int, used: int, charged_at: float) -> None:
-    """What a request used in the end, beside what was reserved for it. What is left over counts in its window only."""
-    difference = reserved - used
-    for budget in budgets:
-        for meter in budget.meters:
-            if meter.tokens and (difference < 0 or charged_at >= meter.since):
+    def settle(self, reserved: int, used: int, charged_at: float) -> None:
+        """What a request used in the end, beside what was reserved for it. What is left over counts in its window."""
+        difference = reserved - used
+        for meter in self.tokens:
+            if difference < 0 or charged_at >= meter.since:
                 meter.left += difference

@@ -7,8 +7,7 @@ import uuid
 
 from django.conf import settings
 
-from apps.deployments.gateway.limits import budget as budgets_
-from apps.deployments.gateway.limits.budget import Budget, Exceeded, Limits, Meter, Places
+from apps.deployments.gateway.limits.budget import Budget, Exceeded, Limits, Meter, Places, Terms
 from apps.deployments.gateway.limits.store import Away, Store, Taken, Wrong
 from apps.deployments.gateway.limits.windows import Calendar
 
@@ -58,56 +57,57 @@ class Keeper:
         self.retired.append(old)
         self.generation += 1
 
-    async def admit(self, budgets: list[Budget], tokens: int) -> None:
+    async def admit(self, terms: Terms, tokens: int) -> None:
         """Take one request and its reserved tokens, asking Redis. Exceeded; Away once Redis was away for too long."""
-        lock = self._locks.setdefault(budgets[0].subject, asyncio.Lock())
+        lock = self._locks.setdefault(terms.budgets[0].subject, asyncio.Lock())
         async with lock:
             for _ in range(TRIES):
                 now = time.monotonic()
                 if self.away_since is not None:
-                    self._admit_blindly(budgets, tokens, now)
+                    self._admit_blindly(terms, tokens, now)
                     return
-                if budgets_.admit(budgets, tokens, now):
+                if terms.admit(tokens, now):
                     return
                 try:
-                    await self._ask(budgets, tokens, now)
+                    await self._ask(terms, tokens, now)
                 except Away as error:
                     self._went_away(error, now)
                 except Wrong as wrong:
                     self.calendar.skew = wrong.now - time.time()
         raise Away("others took every lease; try again")
 
-    def _admit_blindly(self, budgets: list[Budget], tokens: int, now: float) -> None:
+    def _admit_blindly(self, terms: Terms, tokens: int, now: float) -> None:
         if self.away_since is not None and now - self.away_since > settings.REDIS_AWAY_SECONDS:
             raise Away("Redis is away")
-        for budget in budgets:
-            for meter in budget.meters:
-                if now >= meter.until:
-                    meter.left, meter.since, meter.until = 0, now, now + self.calendar.left(meter.period)
-        if not budgets_.admit_blindly(budgets, tokens, now):
-            raise self._exceeded(budgets, tokens, now)
+        for meter in terms.meters:
+            if now >= meter.until:
+                meter.left, meter.since, meter.until = 0, now, now + self.calendar.left(meter.period)
+        if not terms.admit_blindly(tokens, now):
+            raise self._exceeded(terms, tokens, now)
 
-    def _exceeded(self, budgets: list[Budget], tokens: int, now: float) -> Exceeded:
-        for budget in budgets:
+    @staticmethod
+    def _exceeded(terms: Terms, tokens: int, now: float) -> Exceeded:
+        for budget in terms.budgets:
             for meter in budget.meters:
                 if meter.left - (tokens if meter.tokens else 1) < -meter.limit:
                     return exceeded(budget, meter, meter.until - now)
-        return next(no_place(budget) for budget in budgets if budget.places)
+        return next(no_place(budget) for budget in terms.budgets if budget.places)
 
-    async def _ask(self, budgets: list[Budget], tokens: int, now: float) -> None:
+    async def _ask(self, terms: Terms, tokens: int, now: float) -> None:
         """One round trip for the windows that don't suffice, one for the places."""
         lacking: list[tuple[Budget, Meter, int]] = []
-        for budget in budgets:
+        for budget in terms.budgets:
             budget.used_at = now
             budget.line_at = 0.0
             for meter in budget.meters:
-                meter.roll(now)
-                need = (tokens if meter.tokens else 1) - meter.left
-                if need > 0 or now >= meter.until:
-                    lacking.append((budget, meter, max(need, 0)))
+                if meter in terms.meters:
+                    meter.roll(now)
+                    need = (tokens if meter.tokens else 1) - meter.left
+                    if need > 0 or now >= meter.until:
+                        lacking.append((budget, meter, max(need, 0)))
         if lacking:
             await self._take(lacking, now)
-        for budget in budgets:
+        for budget in terms.budgets:
             if budget.places and budget.places.used >= budget.places.held:
                 await self._hold(budget, budget.places, now)
 
@@ -221,7 +221,7 @@ class Keeper:
         for each in (*self.budgets.values(), *self.retired):
             for meter in each.meters:
                 meter.roll(now)
-                idle = leaving or now - meter.touched_at > IDLE
+                idle = leaving or now - each.used_at > IDLE
                 if meter.left < 0 or (meter.left > 0 and idle):
                     owed.append((meter, -meter.left))
                     meter.left = 0
