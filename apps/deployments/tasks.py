@@ -17,6 +17,7 @@ from apps.deployments.models import Deployment, Replica, Version
 from apps.deployments.optimization import artifacts
 from apps.deployments.reconciler import reconcile as run_pass
 from apps.deployments.statuses import UNFINISHED, WORKING, Desired, Outcome, ReplicaState, Status
+from apps.deployments.usage import retention
 from modelyard import launchers
 
 logger = logging.getLogger(__name__)
@@ -113,3 +114,10 @@ def reap() -> None:
                 launcher.remove(replica)
         except OSError as error:
             logger.warning("the record of %s can't be ended: %s", replica, error)  # the others still are
+
+
+@shared_task
+def forget_usage() -> None:
+    """Delete usage and captures that were kept long enough; what takes too long goes on in a task of its own."""
+    if not retention.sweep():
+        forget_usage.apply_async(countdown=1)

@@ -1,6 +1,7 @@
 """Misconfiguration that can be seen without starting anything, as Django system checks with an id and a hint."""
 
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ LITTLE = 1 * 2**30  # bytes free below which the next import probably fails
 @checks.register("modelyard")
 def installation(**_: Any) -> list[CheckMessage]:
     """What the environment says, and what it points at."""
-    return [*_data_directory(), *_addresses(), *_services(), *_secret_key(), *_interpreters()]
+    return [*_data_directory(), *_addresses(), *_services(), *_secret_key(), *_interpreters(), *_patterns()]
 
 
 def _data_directory() -> Iterator[CheckMessage]:
@@ -76,6 +77,19 @@ def _interpreters() -> Iterator[CheckMessage]:
         if name.startswith("MODELYARD_") and name.endswith("_PYTHON") and value and not shutil.which(value):
             hint = "Set it to a Python that has the engine's packages, or unset it for Modelyard's own."
             yield checks.Error(f"{name} names no program: {value!r}.", hint, id="modelyard.E007")
+
+
+def _patterns() -> Iterator[CheckMessage]:
+    """Of what is redacted in kept inputs and outputs; nothing is kept while one is wrong."""
+    from apps.deployments.usage import redaction
+
+    for pattern in redaction.split(settings.REDACT_PATTERNS):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            hint = "Write regular expressions as Python reads them, a line each or between `;;`."
+            message = f"MODELYARD_REDACT_PATTERNS has a pattern that can't be read: {pattern!r} ({error})."
+            yield checks.Error(message, hint, id="modelyard.E009")
 
 
 @checks.register("modelyard")

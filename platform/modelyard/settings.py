@@ -129,6 +129,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": schedule(15.0),
         "options": {"expires": 30},
     },
+    "delete usage that was kept long enough": {
+        "task": "apps.deployments.tasks.forget_usage",
+        "schedule": schedule(3600.0),
+        "options": {"expires": 3600},
+    },
 }
 
 # --- People and programs ----------------------------------------------------------------------------------------------
@@ -215,6 +220,12 @@ USAGE_BUFFER = environment.number("USAGE_BUFFER", 100_000)  # calls that wait fo
 REDIS_AWAY_SECONDS = environment.number("REDIS_AWAY_SECONDS", 300)  # calls are served so long without Redis; 0: none
 CORS_ORIGINS = environment.names("CORS_ORIGINS")  # origins whose pages may call deployments; *: any
 METRICS_TOKEN = environment.text("METRICS_TOKEN")  # opens /metrics; empty: from this host only
+
+# --- Usage ------------------------------------------------------------------------------------------------------------
+
+USAGE_DAYS = environment.number("USAGE_DAYS", 90)  # that records of single calls are kept
+USAGE_HOURS_DAYS = environment.number("USAGE_HOURS_DAYS", 400)  # that sums by hour are kept; those by day stay
+REDACT_PATTERNS = environment.text("REDACT_PATTERNS")  # regular expressions, a line each or between `;;`
 
 # --- Language, logs ---------------------------------------------------------------------------------------------------
 
