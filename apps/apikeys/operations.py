@@ -1,48 +1,82 @@
 """What people do with API keys: one verb each, called by the admin, the API and the command line alike."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Unpack
 
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.utils import timezone
 
-from apps.apikeys import tokens
-from apps.apikeys.models import ApiKey
+from apps.apikeys import tokens, values, words
+from apps.apikeys.models import LIMITS, ApiKey, KeyEvent, State, state_of
 from modelyard import changes
 from modelyard.problems import Problem
 
-MAX_NAME = 100
+OVERLAP, MAX_OVERLAP = timedelta(hours=24), timedelta(days=30)
+KEPT = ("name", "notes", "scopes", "networks", "expires_at", *LIMITS)
+"""What a key hands on to its successor."""
+Changes = Mapping[str, tuple[Any, Any]]
 
 
-def create(*, deployment: Any, name: str, by: User | None, expires_at: datetime | None = None) -> tuple[ApiKey, str]:
+def create(*, deployment: Any, name: str, by: User | None, **details: Unpack[values.Details]) -> tuple[ApiKey, str]:
     """A new key of a deployment, and its text, which is shown now and never again."""
-    cleaned = " ".join(name.split())
-    if not cleaned or len(cleaned) > MAX_NAME or not cleaned.isprintable():
-        raise Problem("invalid_name", "The name of the key isn't valid.", f"Give it 1 to {MAX_NAME} characters.",
-                      status=400)  # fmt: skip
-    if expires_at is not None and expires_at <= timezone.now():
-        raise Problem("invalid_expiry", "The key would have expired already.", "Choose a later date, or none.",
-                      status=400)  # fmt: skip
-    token, text = tokens.make()
-    key = ApiKey.objects.create(
-        id=token.id,
-        account=token.id,
-        deployment=deployment,
-        name=cleaned,
-        prefix=tokens.shown(token),
-        hash=tokens.digest(token.secret),
-        created_by=by,
-        expires_at=expires_at,
-    )
-    changes.announce("key", key.pk)
+    cleaned = values.clean({"name": name, **details})
+    with transaction.atomic():
+        key, text = _make(deployment.pk, by, cleaned)
+        given = {field: (None, value) for field, value in cleaned.items() if value not in (None, "", [])}
+        told = [
+            f"{words.LABELS[f]}: {words.value(f, new)}" for f, (_, new) in given.items() if f not in {"name", "notes"}
+        ]
+        _record(key, "created", f"Created. {'; '.join(told)}".strip(), by, given)
     return key, text
+
+
+def edit(key: ApiKey, *, by: User | None, **edits: Unpack[values.Edits]) -> ApiKey:
+    """Change what is given of a key and leave the rest. Every web process knows within a second."""
+    with transaction.atomic():
+        row = _locked(key)
+        if row.revoked_at:
+            raise Problem("key_revoked", f"{row.name} is revoked and can't be changed.", "Create another key.")
+        cleaned = values.clean({f: new for f, new in edits.items() if new != getattr(row, f)})
+        changed = {f: (getattr(row, f), new) for f, new in cleaned.items() if new != getattr(row, f)}
+        if row.successor_id and "expires_at" in changed:
+            _require_end(changed["expires_at"][1])
+        if changed:
+            for field, (_, new) in changed.items():
+                setattr(row, field, new)
+            row.save(update_fields=list(changed))
+            _record(row, "edited", words.changed(changed), by, changed)
+    key.refresh_from_db()
+    return key
+
+
+def rotate(key: ApiKey, *, by: User | None, overlap: timedelta = OVERLAP) -> tuple[ApiKey, str]:
+    """A new key in the place of one that goes on to work for the overlap; limits and usage are those of both."""
+    if not timedelta() <= overlap <= MAX_OVERLAP:
+        raise Problem("invalid_overlap", "That overlap isn't possible.",
+                      f"Let the old key work for 0 to {MAX_OVERLAP.days} days more.", status=400)  # fmt: skip
+    with transaction.atomic():
+        row = _locked(key)
+        _require_rotatable(row)
+        new, text = _make(row.deployment_id, by, {f: getattr(row, f) for f in KEPT}, account=row.account)
+        ends = timezone.now() + overlap
+        before, row.expires_at, row.successor = row.expires_at, min(row.expires_at or ends, ends), new
+        row.save(update_fields=["expires_at", "successor"])
+        until = f"It works until {words.moment(row.expires_at)}." if overlap else "It opens nothing any more."
+        _record(row, "rotated", f"Rotated: {new.prefix}… takes its place. {until}", by,
+                {"successor": (None, new.pk), "expires_at": (before, row.expires_at)})  # fmt: skip
+        _record(new, "created", f"Created by rotation of {row.prefix}…; counters and usage go on.", by, {})
+    key.refresh_from_db()
+    return new, text
 
 
 def revoke(key: ApiKey, *, by: User | None) -> ApiKey:
     """End a key: every web process refuses it within a second. Safe to repeat."""
-    revoked = ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now(), revoked_by=by)
-    if revoked:
-        changes.announce("key", key.pk)
+    now = timezone.now()
+    with transaction.atomic():
+        if ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=now, revoked_by=by):
+            _record(key, "revoked", "Revoked: it opens nothing any more.", by, {"revoked_at": (None, now)})
     key.refresh_from_db()
     return key
 
@@ -53,3 +87,54 @@ def forget(*, deployment: Any, name_prefix: str, expired_for: timedelta = timede
         deployment=deployment, name__startswith=name_prefix, expires_at__lt=timezone.now() - expired_for
     )
     return expired.delete()[0]
+
+
+def history(key: ApiKey) -> Any:
+    """What was done with a key and with those that it was rotated from or to, the newest first."""
+    return KeyEvent.objects.filter(account=key.account).select_related("by")
+
+
+def _make(deployment_id: str, by: User | None, cleaned: Mapping[str, Any], account: str = "") -> tuple[ApiKey, str]:
+    token, text = tokens.make()
+    key = ApiKey.objects.create(
+        id=token.id, account=account or token.id, deployment_id=deployment_id, prefix=tokens.shown(token),
+        hash=tokens.digest(token.secret), created_by=by, **cleaned,
+    )  # fmt: skip
+    return key, text
+
+
+def _locked(key: ApiKey) -> ApiKey:
+    """The key as it is now; nobody else changes it until the transaction ends."""
+    row: ApiKey | None = ApiKey.objects.select_for_update().filter(pk=key.pk).first()
+    if row is None:
+        raise Problem("key_gone", "The key doesn't exist any more.", "Reload the list.", status=404)
+    return row
+
+
+def _require_rotatable(row: ApiKey) -> None:
+    if row.revoked_at:
+        raise Problem("key_revoked", f"{row.name} is revoked and can't be rotated.", "Create another key.")
+    if row.successor_id:
+        raise Problem("already_rotated", f"{row.name} was rotated already.", "Rotate the key that took its place.")
+    if state_of(row) == State.EXPIRED:
+        raise Problem("key_expired", f"{row.name} has expired and can't be rotated.",
+                      "Give it a later expiry first, or create another key.")  # fmt: skip
+
+
+def _require_end(expires_at: datetime | None) -> None:
+    if expires_at is None or expires_at > timezone.now() + MAX_OVERLAP:
+        raise Problem("invalid_expiry", "A key that was rotated has to end.",
+                      f"Choose a date within {MAX_OVERLAP.days} days.", status=400)  # fmt: skip
+
+
+def _record(key: ApiKey, code: str, message: str, by: User | None, detail: Changes) -> None:
+    """Write a line of the key's history and tell every web process to forget what it knows of the key."""
+    KeyEvent.objects.create(
+        key_id=key.pk, account=key.account, key_name=key.name, deployment_id=key.deployment_id, code=code,
+        message=message, by=by, detail={field: [_plain(old), _plain(new)] for field, (old, new) in detail.items()},
+    )  # fmt: skip
+    changes.announce("key", key.pk)
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value

@@ -13,15 +13,7 @@ from apps.apikeys import operations, tokens
 from apps.apikeys.models import ApiKey, State, state_of
 from apps.deployments import operations as deployments
 from apps.deployments.models import Deployment
-from apps.models.models import Format, Model
-from apps.models.models import Status as ModelStatus
 from modelyard.problems import Problem
-
-
-@pytest.fixture
-def deployment(db: None) -> Deployment:
-    model = Model.objects.create(name="tiny", status=ModelStatus.READY, format=Format.ONNX)
-    return deployments.create(model=model, name="search", runtime="echo", by=None)
 
 
 def test_a_key_is_read_back_as_it_was_made() -> None:
