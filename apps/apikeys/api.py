@@ -1,5 +1,6 @@
 """The API of API keys, below the deployment they belong to."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.apps import apps
@@ -12,11 +13,19 @@ from rest_framework.response import Response
 
 from apps.apikeys import operations
 from apps.apikeys.models import ApiKey
-from apps.apikeys.serializers import ApiKeySerializer, CreateApiKeySerializer, NewApiKeySerializer
+from apps.apikeys.serializers import (
+    ApiKeySerializer,
+    CreateApiKeySerializer,
+    EditApiKeySerializer,
+    KeyEventSerializer,
+    NewApiKeySerializer,
+    RotateSerializer,
+)
 from modelyard.api.errors import ProblemSerializer
 from modelyard.api.permissions import caller
 
 PROBLEM = OpenApiResponse(ProblemSerializer, description="A problem body: what happened and what to do next.")
+REFUSED = {400: PROBLEM, 403: PROBLEM, 404: PROBLEM}
 DEPLOYMENT = OpenApiParameter("deployment_id", str, OpenApiParameter.PATH)
 
 
@@ -34,6 +43,9 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
         "list": "apikeys.view_apikey",
         "retrieve": "apikeys.view_apikey",
         "create": "apikeys.add_apikey",
+        "partial_update": "apikeys.change_apikey",
+        "rotate": "apikeys.add_apikey",
+        "events": "apikeys.view_apikey",
         "destroy": "apikeys.revoke_apikey",
     }
 
@@ -47,14 +59,38 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
         return super().list(request, *args, **kwargs)
 
     @extend_schema(summary="Create an API key", request=CreateApiKeySerializer,
-                   responses={201: NewApiKeySerializer, 400: PROBLEM, 403: PROBLEM, 404: PROBLEM})  # fmt: skip
+                   responses={201: NewApiKeySerializer, **REFUSED})  # fmt: skip
     def create(self, request: Request, deployment_id: str) -> Response:
         """Answers with the key's text in `key`, once."""
         body = CreateApiKeySerializer(data=request.data)
         body.is_valid(raise_exception=True)
         key, text = operations.create(deployment=self._deployment(), by=caller(request), **body.validated_data)
-        data = {**ApiKeySerializer(key).data, "key": text}
-        return Response(data, status=201, headers={"Cache-Control": "no-store"})
+        return _shown_once(key, text)
+
+    @extend_schema(summary="Edit an API key", request=EditApiKeySerializer,
+                   responses={200: ApiKeySerializer, **REFUSED, 409: PROBLEM})  # fmt: skip
+    def partial_update(self, request: Request, deployment_id: str, pk: str) -> Response:
+        """Changes what is given, in every process within a second; refused for a revoked key."""
+        body = EditApiKeySerializer(data=request.data, partial=True)
+        body.is_valid(raise_exception=True)
+        key = operations.edit(self.get_object(), by=caller(request), **body.validated_data)
+        return Response(ApiKeySerializer(key).data)
+
+    @extend_schema(summary="Rotate an API key", request=RotateSerializer,
+                   responses={201: NewApiKeySerializer, **REFUSED, 409: PROBLEM})  # fmt: skip
+    def rotate(self, request: Request, deployment_id: str, pk: str) -> Response:
+        """Answers with a new key, its text in `key` once. The old one works for the overlap; counters go on."""
+        body = RotateSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        overlap = timedelta(seconds=body.validated_data["overlap_seconds"])
+        return _shown_once(*operations.rotate(self.get_object(), by=caller(request), overlap=overlap))
+
+    @extend_schema(summary="History of an API key",
+                   responses={200: KeyEventSerializer(many=True), 403: PROBLEM, 404: PROBLEM})  # fmt: skip
+    def events(self, request: Request, deployment_id: str, pk: str) -> Response:
+        """What was done with it, and with the keys that it was rotated from or to; the newest first."""
+        rows = self.paginate_queryset(operations.history(self.get_object())) or []
+        return self.get_paginated_response(KeyEventSerializer(rows, many=True).data)
 
     @extend_schema(summary="Revoke an API key", responses={204: None, 403: PROBLEM, 404: PROBLEM})
     def destroy(self, request: Request, deployment_id: str, pk: str) -> Response:
@@ -64,3 +100,8 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
 
     def _deployment(self) -> Any:
         return get_object_or_404(apps.get_model("deployments", "Deployment"), pk=self.kwargs["deployment_id"])
+
+
+def _shown_once(key: ApiKey, text: str) -> Response:
+    data = {**ApiKeySerializer(key).data, "key": text}
+    return Response(data, status=201, headers={"Cache-Control": "no-store"})
