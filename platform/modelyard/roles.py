@@ -4,13 +4,14 @@ from typing import Any
 
 from django.contrib.auth.models import Group, Permission
 
-VIEW = ["models.view_model", "deployments.view_deployment", "apikeys.view_apikey"]
+VIEW = ["models.view_model", "deployments.view_deployment", "deployments.view_usagerecord", "apikeys.view_apikey"]
 DEPLOY = [
     *VIEW,
     "models.import_model", "models.change_model",
     "deployments.add_deployment", "deployments.change_deployment",
     "deployments.deploy_deployment", "deployments.undeploy_deployment", "deployments.decide_deployment",
-    "apikeys.add_apikey", "apikeys.revoke_apikey",
+    "deployments.invoke_deployment",
+    "apikeys.add_apikey", "apikeys.change_apikey", "apikeys.revoke_apikey",
 ]  # fmt: skip
 GROUPS = {
     "Viewers": VIEW,
