@@ -4,13 +4,16 @@ from django.urls import include, path
 from rest_framework.routers import DefaultRouter
 
 from apps.deployments.api import DeploymentViewSet, FitView, RuntimesView
+from apps.deployments.usage.api import UsageRecordViewSet, UsageSummaryView
 
 router = DefaultRouter()
 router.include_root_view = False
 router.register("deployments", DeploymentViewSet)
+router.register("usage/records", UsageRecordViewSet)
 
 urlpatterns = [
     path("runtimes/", RuntimesView.as_view(), name="runtimes"),
     path("models/<slug:model_id>/runtimes/", FitView.as_view(), name="model-runtimes"),
+    path("usage/summary/", UsageSummaryView.as_view(), name="usage-summary"),
     path("", include(router.urls)),
 ]

@@ -87,3 +87,10 @@ def test_a_long_body_is_cut_and_half_a_number_goes_with_it() -> None:
 def test_what_is_no_text_is_not_kept() -> None:
     found = kept(b"\x1f\x8b\x08\x00abc", "ümlaut\0".encode())
     assert (found.request, found.response) == ("(7 bytes that are no text)", "ümlaut")
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 60_000, b"data: " + b"[" * 60_000 + b"\n\n", b"", b"data science", b"1" * 9000]
+)
+def test_any_body_is_shown(body: bytes) -> None:
+    assert isinstance(capture.shown(body), str)

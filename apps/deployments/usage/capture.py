@@ -51,12 +51,11 @@ def shown(body: bytes, cut: bool = False) -> str:
     text = text.replace("\0", "")
     if cut and len(body) >= KEPT:
         text = re.sub(r"\S{1,200}\Z", "", text[:-EDGE])
-    if STREAM.match(text):
-        return redact(_said(text))
     try:
-        return redact(json.dumps(json.loads(text), ensure_ascii=False))
-    except ValueError:
-        return redact(text)
+        plain = _said(text) if STREAM.match(text) else json.dumps(json.loads(text), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        plain = text
+    return redact(plain)
 
 
 def _said(stream: str) -> str:
