@@ -1,34 +1,62 @@
-"""The admin's list of every API key; keys are made and revoked on their deployment's page."""
+"""The admin's list of every API key; keys are made, changed and revoked on their deployment's pages."""
 
 from typing import Any, ClassVar
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from apps.apikeys.models import ApiKey, State, state_of
+from apps.apikeys import words
+from apps.apikeys.models import ApiKey
 from modelyard import console
 
-TONES = {State.ACTIVE: "good", State.REVOKED: "calm", State.EXPIRED: "warn"}
+
+class StateFilter(admin.SimpleListFilter):
+    """Keys by whether they still open anything."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The states, and the overlap of a rotation."""
+        return [("active", "Active"), ("rotated", "Rotated, still works"), ("expired", "Expired"),
+                ("revoked", "Revoked")]  # fmt: skip
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+        """Those in the chosen state; a rotated one counts as active too while it works."""
+        keys = ApiKey.objects.all()
+        chosen = {
+            "active": keys.active(),
+            "rotated": keys.active().exclude(successor=None),
+            "expired": keys.expired(),
+            "revoked": keys.exclude(revoked_at=None),
+        }.get(self.value() or "")
+        return queryset if chosen is None else queryset & chosen
 
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(console.ModelAdmin):
     """All keys, to see who may call what and since when."""
 
-    list_display: ClassVar = ["name", "shown", "of", "state", "created_by", "created_at", "last_used_at", "expires_at"]
+    list_display: ClassVar = [
+        "named", "of", "state", "limits", "scope", "created_by", "created_at", "used", "expires_at",
+    ]  # fmt: skip
     list_display_links = None
-    list_filter: ClassVar = [("deployment", admin.RelatedOnlyFieldListFilter)]
+    list_filter: ClassVar = [StateFilter, ("deployment", admin.RelatedOnlyFieldListFilter)]
     list_select_related: ClassVar = ["deployment", "created_by"]
-    search_fields: ClassVar = ["name", "prefix", "deployment__name"]
+    search_fields: ClassVar = ["name", "prefix", "notes", "deployment__name"]
+    search_help_text = "Name, key, notes or deployment"
     actions = None
 
-    @admin.display(description="Key")
-    def shown(self, key: ApiKey) -> SafeString:
-        """What is known of it."""
-        return format_html("<code>{}…</code>", key.prefix)
+    @admin.display(description="Name", ordering="name")
+    def named(self, key: ApiKey) -> SafeString:
+        """Its name with its page, and what is known of the key below."""
+        address = reverse("admin:deployments_deployment_key", args=[key.deployment_id, key.pk])
+        below = format_html('<code class="my-below">{}…</code>', key.prefix)
+        return format_html('<a class="my-link" href="{}">{}</a>{}', address, key.name, below)
 
     @admin.display(description="Deployment", ordering="deployment__name")
     def of(self, key: ApiKey) -> SafeString:
@@ -38,15 +66,32 @@ class ApiKeyAdmin(console.ModelAdmin):
 
     @admin.display(description="State")
     def state(self, key: ApiKey) -> SafeString:
-        """Active, revoked or expired."""
-        return console.badge(str(state_of(key).label), TONES[state_of(key)])
+        """Active, rotated, revoked or expired."""
+        return words.badge(key)
+
+    @admin.display(description="Limits")
+    def limits(self, key: ApiKey) -> str:
+        """What it may use at most, in short."""
+        return words.limits(key)
+
+    @admin.display(description="Scopes")
+    def scope(self, key: ApiKey) -> str:
+        """What it may call."""
+        return words.value("scopes", key.scopes)
+
+    @admin.display(description="Last used", ordering="last_used_at")
+    def used(self, key: ApiKey) -> SafeString | str:
+        """When, and from which address."""
+        if key.last_used_at is None:
+            return "never"
+        return format_html('{}<span class="my-below">{}</span>', words.moment(key.last_used_at), key.last_used_from)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """On the deployment's page."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A key doesn't change."""
+        """On the key's own page."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:

@@ -13,3 +13,7 @@ class ApiKeyQuerySet(models.QuerySet[Any]):
     def active(self) -> Self:
         """Keys that are neither revoked nor expired."""
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()), revoked_at=None)
+
+    def expired(self) -> Self:
+        """Keys that ended by themselves, or by rotation."""
+        return self.filter(expires_at__lte=timezone.now(), revoked_at=None)

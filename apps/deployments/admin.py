@@ -11,7 +11,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from apps.deployments import fitting, pages, proofs
+from apps.deployments import fitting, key_pages, pages, proofs
 from apps.deployments.models import Deployment
 from apps.deployments.statuses import RETRIGGERABLE, WORKING, Desired, Status
 from apps.models.models import Model
@@ -116,8 +116,10 @@ class DeploymentAdmin(console.ModelAdmin):
             path("fit/", wrap(fitting.fragment), name=name("fit")),
             path(f"{one}", wrap(pages.endpoint), name=name("detail")),
             path(f"{one}change/", wrap(pages.endpoint), name=name("change")),
-            path(f"{one}keys/", wrap(pages.keys), name=name("keys")),
-            path(f"{one}keys/<slug:key_id>/revoke/", wrap(pages.revoke_key), name=name("revoke_key")),
+            path(f"{one}keys/", wrap(key_pages.keys), name=name("keys")),
+            path(f"{one}keys/<slug:key_id>/", wrap(key_pages.key), name=name("key")),
+            path(f"{one}keys/<slug:key_id>/rotate/", wrap(key_pages.rotate_key), name=name("rotate_key")),
+            path(f"{one}keys/<slug:key_id>/revoke/", wrap(key_pages.revoke_key), name=name("revoke_key")),
             path(f"{one}configuration/", wrap(pages.configuration), name=name("configuration")),
             path(f"{one}optimization/", wrap(proofs.proofs), name=name("optimization")),
             path(f"{one}optimization/<int:number>.<slug:kind>", wrap(proofs.export), name=name("proof_export")),

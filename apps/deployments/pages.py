@@ -14,7 +14,6 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from apps.apikeys import operations as apikeys
-from apps.apikeys.models import ApiKey, State, state_of
 from apps.deployments import fit, fitting, operations, runtimes
 from apps.deployments.forms import ConfigurationForm, DeployForm, RedeployForm
 from apps.deployments.models import Deployment
@@ -30,7 +29,6 @@ TABS = (("detail", "Model Endpoint"), ("keys", "API Keys"), ("configuration", "C
         ("optimization", "Optimization"), ("events", "Events"))  # fmt: skip
 EVENTS_SHOWN, LOG_LINES = 200, 200
 KEY_DAYS = 30  # that a key made for a copied cURL lives
-KEY_TONES = {State.ACTIVE: "good", State.REVOKED: "calm", State.EXPIRED: "warn"}
 REPLICA_TONES = {
     ReplicaState.READY: "good", ReplicaState.STARTING: "busy", ReplicaState.WAITING: "busy",
     ReplicaState.UNHEALTHY: "bad", ReplicaState.DRAINING: "busy", ReplicaState.ENDED: "calm",
@@ -58,7 +56,7 @@ def endpoint(request: HttpRequest, pk: str) -> HttpResponse:
         "replicas": replicas,
         "versions": deployment.versions.select_related("created_by")[:20],
         "memory": deployment.live_version or deployment.target_version,
-        "curl": _curl(deployment, "$MODELYARD_API_KEY", request),
+        "curl": curl_line(deployment, "$MODELYARD_API_KEY", request),
         "base": f"{base_url(request)}/d/{deployment.pk}/v1",
         "redeploy_form": _redeploy_form(deployment),
         "may_redeploy": deployment.status not in WORKING and console.may(request, DEPLOY),
@@ -66,43 +64,6 @@ def endpoint(request: HttpRequest, pk: str) -> HttpResponse:
         "in_chat": any(route.path == "/v1/chat/completions" for route in _routes(deployment)),
     }
     return page(request, deployment, "detail", "endpoint.html", context)
-
-
-@never_cache
-def keys(request: HttpRequest, pk: str) -> HttpResponse:
-    """API Keys: list, create (shown once), revoke; those of this deployment only."""
-    deployment = find(request, pk)
-    console.require(request, "apikeys.view_apikey")
-    fresh = None
-    if request.method == "POST":
-        console.require(request, "apikeys.add_apikey")
-        # Shown in the answer itself and kept nowhere. A form makes one key: sending it again shows and makes nothing.
-        if console.once(request):
-            fresh = _make_key(request, deployment)
-        if fresh is None:
-            return redirect("admin:deployments_deployment_keys", pk)
-    rows = [(row, console.badge(state_of(row).label, KEY_TONES[state_of(row)])) for row in _keys_of(deployment)]
-    context = {
-        "keys": rows,
-        "fresh": fresh,
-        "form_id": console.form_id(),
-        "fresh_curl": _curl(deployment, fresh, request) if fresh else "",
-        "may_create": console.may(request, "apikeys.add_apikey"),
-        "may_revoke": console.may(request, "apikeys.revoke_apikey"),
-    }
-    return page(request, deployment, "keys", "keys.html", context)
-
-
-@require_POST
-def revoke_key(request: HttpRequest, pk: str, key_id: str) -> HttpResponse:
-    """End one key."""
-    deployment = find(request, pk)
-    console.require(request, "apikeys.revoke_apikey")
-    key = get_object_or_404(ApiKey, pk=key_id, deployment=deployment)
-    console.attempt(
-        request, lambda: apikeys.revoke(key, by=console.person(request)), f"The key {key.name} opens nothing any more."
-    )
-    return redirect("admin:deployments_deployment_keys", pk)
 
 
 def configuration(request: HttpRequest, pk: str) -> HttpResponse:
@@ -195,7 +156,7 @@ def curl(request: HttpRequest, pk: str) -> JsonResponse:
     """A cURL: with a placeholder for the key, or (POST) with a fresh key that is shown this once."""
     deployment = find(request, pk)
     if request.method == "GET":
-        return JsonResponse({"curl": _curl(deployment, "$MODELYARD_API_KEY", request)})
+        return JsonResponse({"curl": curl_line(deployment, "$MODELYARD_API_KEY", request)})
     if not console.may(request, "apikeys.add_apikey"):
         return JsonResponse({"error": "You may not create keys: copy it with $MODELYARD_API_KEY."}, status=403)
     expires_at = timezone.now() + timedelta(days=KEY_DAYS)
@@ -273,22 +234,6 @@ def find(request: HttpRequest, pk: str) -> Deployment:
     return found
 
 
-def _keys_of(deployment: Deployment) -> Any:
-    return deployment.api_keys.select_related("created_by")[:500]
-
-
-def _make_key(request: HttpRequest, deployment: Deployment) -> str | None:
-    made: list[str] = []
-
-    def make() -> None:
-        _, text = apikeys.create(deployment=deployment, name=request.POST.get("name", ""), by=console.person(request),
-                                 expires_at=console.expiry(request.POST.get("days", "")))  # fmt: skip
-        made.append(text)
-
-    console.attempt(request, make, "")
-    return made[0] if made else None
-
-
 def _redeploy_form(deployment: Deployment, data: Any = None) -> RedeployForm | None:
     entry = runtimes.registry().get(deployment.runtime)
     version = deployment.target_version
@@ -311,7 +256,8 @@ def _routes(deployment: Deployment) -> list[Any]:
     return list(operations.routes(deployment))
 
 
-def _curl(deployment: Deployment, key: str, request: HttpRequest) -> str:
+def curl_line(deployment: Deployment, key: str, request: HttpRequest) -> str:
+    """A request that answers, or why there is none."""
     try:
         return operations.curl(deployment, key, base_url(request))
     except Problem as problem:
