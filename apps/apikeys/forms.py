@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from unfold.widgets import (
+    INPUT_CLASSES,
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
@@ -14,6 +15,7 @@ from unfold.widgets import (
 
 from apps.apikeys import scopes, values, words
 from apps.apikeys.models import LIMITS, ApiKey
+from apps.apikeys.operations import MAX_OVERLAP
 from modelyard import console
 from modelyard.problems import Problem
 
@@ -49,7 +51,9 @@ class KeyForm(forms.Form):
     expires_at = forms.DateTimeField(
         required=False,
         label="Expires",
-        widget=forms.DateTimeInput(format=MOMENT, attrs={"type": "datetime-local", "step": "1", "class": "my-input"}),
+        widget=forms.DateTimeInput(
+            format=MOMENT, attrs={"type": "datetime-local", "step": "1", "class": " ".join(INPUT_CLASSES)}
+        ),
     )
     scopes = forms.MultipleChoiceField(
         required=False,
@@ -131,7 +135,8 @@ class EditKeyForm(KeyForm):
 
     def __init__(self, data: Any, key: ApiKey) -> None:
         super().__init__(data, initial={name: getattr(key, name) for name in [*KeyForm.base_fields, *LIMITS]})
-        self.fields["expires_at"].help_text = "Empty: never."
+        rotated = f"It was rotated: within {MAX_OVERLAP.days} days."
+        self.fields["expires_at"].help_text = rotated if key.successor_id else "Empty: never."
 
     def edits(self) -> dict[str, Any]:
         """The values of what was changed."""

@@ -28,7 +28,7 @@ def create(*, deployment: Any, name: str, by: User | None, **details: Unpack[val
         told = [
             f"{words.LABELS[f]}: {words.value(f, new)}" for f, (_, new) in given.items() if f not in {"name", "notes"}
         ]
-        _record(key, "created", f"Created. {'; '.join(told)}".strip(), by, given)
+        _record(key, "created", f"Created ({'; '.join(told)})." if told else "Created.", by, given)
     return key, text
 
 

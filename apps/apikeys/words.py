@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from django.utils import formats, timezone
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -12,6 +12,7 @@ from apps.apikeys.models import LIMITS, ApiKey, State, state_of
 from modelyard import console
 
 UNITS = ((10**6, "M"), (10**3, "k"))
+NO_BREAK = "\u00a0"
 SHORT = {
     "requests_per_minute": "{}/min", "tokens_per_minute": "{} tok/min", "tokens_per_day": "{} tok/day",
     "tokens_per_month": "{} tok/month", "concurrent_requests": "{} at once",
@@ -33,7 +34,7 @@ def amount(number: int) -> str:
 def limits(key: ApiKey) -> str:
     """What a key may use at most: "60/min · 100 k tok/day", or "unlimited"."""
     set_ones = [SHORT[name].format(amount(value)) for name in LIMITS if (value := getattr(key, name)) is not None]
-    return " · ".join(set_ones) or "unlimited"
+    return " · ".join(each.replace(" ", NO_BREAK) for each in set_ones) or "unlimited"
 
 
 def value(field: str, content: Any) -> str:
@@ -62,8 +63,8 @@ def listed(parts: Iterable[str]) -> str:
 
 
 def moment(at: datetime) -> str:
-    """A moment in the site's time zone."""
-    return str(formats.date_format(timezone.localtime(at), "DATETIME_FORMAT"))
+    """A moment in the site's time zone, the same in every language: what is written down stays as it is."""
+    return f"{timezone.localtime(at):%Y-%m-%d %H:%M %Z}"
 
 
 def badge(key: ApiKey) -> SafeString:

@@ -86,7 +86,7 @@ def test_bad_input_is_said_at_its_field_and_kept(deployment: Deployment, wrong: 
 def test_the_list_tells_limits_scopes_and_last_use(key: ApiKey) -> None:
     ApiKey.objects.update(last_used_at=timezone.now(), last_used_from="203.0.113.9", requests_per_minute=60)
     html = person().get(page(key.deployment)).content.decode()
-    for told in ("60/min · 100 k tok/day", "everything", "203.0.113.9", page(key.deployment, "key", key.pk)):
+    for told in ("60/min · 100\u00a0k\u00a0tok/day", "everything", "203.0.113.9", page(key.deployment, "key", key.pk)):
         assert told in html
 
 
@@ -133,6 +133,16 @@ def test_rotation_shows_the_new_key_once(key: ApiKey) -> None:
     assert ApiKey.objects.count() == 2
 
 
+def test_a_page_that_shows_a_new_key_does_not_reload_by_itself(key: ApiKey) -> None:
+    client = person()
+    assert 'data-live-reload="ready_to_deploy"' in client.get(page(key.deployment)).content.decode()
+    made = client.post(page(key.deployment), {"name": "app"}).content.decode()
+    rotated = client.post(page(key.deployment, "rotate_key", key.pk), {"overlap": "0"}).content.decode()
+    for html in (made, rotated):
+        assert TEXT.search(html)
+        assert 'data-live-reload=""' in html
+
+
 @pytest.mark.parametrize("overlap", ["", "-1", "1", "9999999"])
 def test_an_overlap_that_is_not_offered_rotates_nothing(key: ApiKey, overlap: str) -> None:
     html = person().post(page(key.deployment, "rotate_key", key.pk), {"overlap": overlap}).content.decode()
@@ -164,7 +174,7 @@ def test_the_history_names_who_did_what(key: ApiKey) -> None:
 def test_a_viewer_sees_a_key_and_changes_nothing(key: ApiKey) -> None:
     client = person("Viewers")
     html = client.get(page(key.deployment, "key", key.pk)).content.decode()
-    assert "100 k tok/day" in html
+    assert "100\u00a0k\u00a0tok/day" in html
     assert "/rotate/" not in html
     assert "/revoke/" not in html
     for name in ("key", "rotate_key", "revoke_key"):
