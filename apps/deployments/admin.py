@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString, mark_safe
 from apps.deployments import fitting, key_pages, pages, proofs
 from apps.deployments.models import Deployment
 from apps.deployments.statuses import RETRIGGERABLE, WORKING, Desired, Status
+from apps.deployments.usage import pages as usage
 from apps.models.models import Model
 from modelyard import console
 
@@ -125,6 +126,8 @@ class DeploymentAdmin(console.ModelAdmin):
             path(f"{one}optimization/<int:number>.<slug:kind>", wrap(proofs.export), name=name("proof_export")),
             path(f"{one}decide/<slug:decision>/", wrap(proofs.decide), name=name("decide")),
             path(f"{one}events/", wrap(pages.events), name=name("events")),
+            path(f"{one}usage/", wrap(usage.of_deployment), name=name("usage")),
+            path(f"{one}captures/", wrap(usage.captures), name=name("captures")),
             path(f"{one}log/", wrap(pages.log), name=name("log")),
             path(f"{one}redeploy/", wrap(pages.redeploy), name=name("redeploy")),
             path(f"{one}curl/", wrap(pages.curl), name=name("curl")),

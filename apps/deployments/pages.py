@@ -26,7 +26,7 @@ from modelyard.serving import base_url
 VIEW = "deployments.view_deployment"
 DEPLOY = "deployments.deploy_deployment"
 TABS = (("detail", "Model Endpoint"), ("keys", "API Keys"), ("configuration", "Configurations"),
-        ("optimization", "Optimization"), ("events", "Events"))  # fmt: skip
+        ("optimization", "Optimization"), ("events", "Events"), ("usage", "Usage"))  # fmt: skip
 EVENTS_SHOWN, LOG_LINES = 200, 200
 KEY_DAYS = 30  # that a key made for a copied cURL lives
 REPLICA_TONES = {

@@ -16,7 +16,7 @@ DEPLOY = [
 GROUPS = {
     "Viewers": VIEW,
     "Deployers": DEPLOY,
-    "Platform admins": [*DEPLOY, "models.delete_model", "deployments.delete_deployment"],
+    "Platform admins": [*DEPLOY, "models.delete_model", "deployments.delete_deployment", "deployments.view_capture"],
 }
 
 

@@ -256,6 +256,7 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": False,
     "SITE_VIEWS": [
+        ["usage/", "usage", "apps.deployments.usage.pages.UsagePage"],
         ["runtimes/", "runtimes", "modelyard.admin.RuntimesPage"],
         ["tokens/", "tokens", "modelyard.admin.TokensPage"],
     ],
@@ -300,6 +301,12 @@ UNFOLD = {
                         "icon": "key",
                         "link": reverse_lazy("admin:apikeys_apikey_changelist"),
                         "permission": "modelyard.admin.may_see_keys",
+                    },
+                    {
+                        "title": "Usage",
+                        "icon": "bar_chart",
+                        "link": reverse_lazy("admin:usage"),
+                        "permission": "apps.deployments.usage.pages.may_see",
                     },
                     {
                         "title": "Runtimes",

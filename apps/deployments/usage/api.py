@@ -1,7 +1,7 @@
 """The API of usage: records of single calls, and sums. What is asked for as CSV is sent as it is read."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -31,7 +31,6 @@ REFUSED = {400: OpenApiResponse(ProblemSerializer, description="What is wrong, a
 AS = OpenApiParameter("as", str, enum=["json", "csv"], description="csv: everything, for a sheet.")
 LINES = 10_000  # of a summary as JSON
 COLUMNS = UsageRecordSerializer.Meta.fields
-HEADS = ("start", "id", "name", "deployment_id", "deployment_name", *reports.SUMMED)
 
 
 class RecordPages(CursorPagination):
@@ -164,17 +163,11 @@ class UsageSummaryView(APIView):
         """Sums of hours (UTC) for `every=hour`, else of days in the installation's time zone."""
         asked = Question.of(request)
         if request.query_params.get("as") == "csv":
-            return sheet(f"usage-by-{asked.by}", HEADS, map(cells, asked.lines()))
+            return sheet(f"usage-by-{asked.by}", reports.HEADS, map(reports.cells, asked.lines()))
         found = list(islice(asked.lines(), LINES + 1))
         if len(found) > LINES:
             step = "Ask for a shorter stretch of time, for one key or deployment, or with `as=csv`."
             raise Problem("too_many_lines", f"These are more than {LINES} lines.", step, status=400)
         body = {"by": asked.by, "every": asked.every, "from": asked.start.isoformat(), "to": asked.end.isoformat()}
-        results = [dict(zip(HEADS, cells(line), strict=True)) for line in found]
+        results = [dict(zip(reports.HEADS, reports.cells(line), strict=True)) for line in found]
         return Response(body | {"results": results})
-
-
-def cells(line: reports.Line) -> tuple[Any, ...]:
-    """A line in the order of HEADS."""
-    start = line.start.isoformat() if line.start else None
-    return (start, line.id, line.name, line.deployment_id, line.deployment_name, *astuple(line.totals))

@@ -1,7 +1,7 @@
 """What was used, from the sums only: ten million records in the ledger don't make an answer slower."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from typing import Any, Literal
@@ -64,6 +64,16 @@ class Line:
     deployment_id: str
     deployment_name: str
     totals: Totals = field(default_factory=Totals)
+
+
+HEADS = ("start", "id", "name", "deployment_id", "deployment_name", *SUMMED)
+"""What a line has, in a sheet and in the API."""
+
+
+def cells(line: Line) -> tuple[Any, ...]:
+    """A line in the order of HEADS."""
+    start = line.start.isoformat() if line.start else None
+    return (start, line.id, line.name, line.deployment_id, line.deployment_name, *astuple(line.totals))
 
 
 def table(
