@@ -33,20 +33,21 @@ def create(*, deployment: Any, name: str, by: User | None, **details: Unpack[val
 
 
 def edit(key: ApiKey, *, by: User | None, **edits: Unpack[values.Edits]) -> ApiKey:
-    """Change what is given of a key and leave the rest. Every web process knows within a second."""
+    """Change what is given of a key and leave the rest; limits are one for all of a line of rotated keys that work."""
     with transaction.atomic():
-        row = _locked(key)
+        line = {row.pk: row for row in ApiKey.objects.select_for_update().filter(account=key.account).order_by("pk")}
+        row = _present(line.pop(key.pk, None))
         if row.revoked_at:
             raise Problem("key_revoked", f"{row.name} is revoked and can't be changed.", "Create another key.")
         cleaned = values.clean({f: new for f, new in edits.items() if new != getattr(row, f)})
-        changed = {f: (getattr(row, f), new) for f, new in cleaned.items() if new != getattr(row, f)}
-        if row.successor_id and "expires_at" in changed:
-            _require_end(changed["expires_at"][1])
-        if changed:
-            for field, (_, new) in changed.items():
-                setattr(row, field, new)
-            row.save(update_fields=list(changed))
-            _record(row, "edited", words.changed(changed), by, changed)
+        if row.successor_id and "expires_at" in cleaned:
+            _require_end(row, cleaned["expires_at"])
+        _change(row, cleaned, by)
+        # They draw on the same counters: with limits of their own, each would have its say on what is left.
+        shared = {field: new for field, new in cleaned.items() if field in LIMITS}
+        for other in line.values():
+            if state_of(other) == State.ACTIVE:
+                _change(other, shared, by, f" So it was for {row.prefix}…, with which it shares its limits.")
     key.refresh_from_db()
     return key
 
@@ -57,7 +58,7 @@ def rotate(key: ApiKey, *, by: User | None, overlap: timedelta = OVERLAP) -> tup
         raise Problem("invalid_overlap", "That overlap isn't possible.",
                       f"Let the old key work for 0 to {MAX_OVERLAP.days} days more.", status=400)  # fmt: skip
     with transaction.atomic():
-        row = _locked(key)
+        row = _present(ApiKey.objects.select_for_update().filter(pk=key.pk).first())
         _require_rotatable(row)
         new, text = _make(row.deployment_id, by, {f: getattr(row, f) for f in KEPT}, account=row.account)
         ends = timezone.now() + overlap
@@ -103,9 +104,16 @@ def _make(deployment_id: str, by: User | None, cleaned: Mapping[str, Any], accou
     return key, text
 
 
-def _locked(key: ApiKey) -> ApiKey:
-    """The key as it is now; nobody else changes it until the transaction ends."""
-    row: ApiKey | None = ApiKey.objects.select_for_update().filter(pk=key.pk).first()
+def _change(row: ApiKey, cleaned: Mapping[str, Any], by: User | None, why: str = "") -> None:
+    changed = {f: (getattr(row, f), new) for f, new in cleaned.items() if new != getattr(row, f)}
+    if changed:
+        for field, (_, new) in changed.items():
+            setattr(row, field, new)
+        row.save(update_fields=list(changed))
+        _record(row, "edited", words.changed(changed) + why, by, changed)
+
+
+def _present(row: ApiKey | None) -> ApiKey:
     if row is None:
         raise Problem("key_gone", "The key doesn't exist any more.", "Reload the list.", status=404)
     return row
@@ -121,7 +129,9 @@ def _require_rotatable(row: ApiKey) -> None:
                       "Give it a later expiry first, or create another key.")  # fmt: skip
 
 
-def _require_end(expires_at: datetime | None) -> None:
+def _require_end(row: ApiKey, expires_at: datetime | None) -> None:
+    if state_of(row) == State.EXPIRED:
+        raise Problem("key_expired", f"{row.name} was rotated and has ended.", "Use the key that took its place.")
     if expires_at is None or expires_at > timezone.now() + MAX_OVERLAP:
         raise Problem("invalid_expiry", "A key that was rotated has to end.",
                       f"Choose a date within {MAX_OVERLAP.days} days.", status=400)  # fmt: skip

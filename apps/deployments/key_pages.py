@@ -122,6 +122,7 @@ def _edit(request: HttpRequest, row: ApiKey, form: EditKeyForm) -> bool:
 
 def _page(request: HttpRequest, deployment: Deployment, row: ApiKey, *, fresh: str = "", **forms: Any) -> HttpResponse:
     state = state_of(row)
+    predecessor = getattr(row, "predecessor", None)
     rotatable = state == State.ACTIVE and not row.successor_id
     context = {
         "key": row,
@@ -129,7 +130,8 @@ def _page(request: HttpRequest, deployment: Deployment, row: ApiKey, *, fresh: s
         "limits": words.limits(row),
         "scopes": words.value("scopes", row.scopes),
         "networks": words.value("networks", row.networks),
-        "predecessor": getattr(row, "predecessor", None),
+        "predecessor": predecessor,
+        "shared": predecessor is not None or row.successor is not None,
         "form": forms.get("form") or EditKeyForm(None, row),
         "rotate_form": forms.get("rotate_form") or RotateForm(),
         "form_id": console.form_id(),

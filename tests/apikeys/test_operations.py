@@ -28,8 +28,12 @@ def announced() -> list[str]:
 
 
 def test_a_key_has_what_it_was_given(deployment: Deployment) -> None:
-    limits = dict.fromkeys(LIMITS, 7)
-    given = {"scopes": ["embeddings", "chat"], "networks": [" 10.0.0.0/8 ", "2001:DB8::1"], "notes": "a\r\nb "}
+    limits: dict[str, Any] = dict.fromkeys(LIMITS, 7)
+    given: dict[str, Any] = {
+        "scopes": ["embeddings", "chat"],
+        "networks": [" 10.0.0.0/8 ", "2001:DB8::1"],
+        "notes": "a\r\nb ",
+    }
     key, _ = operations.create(deployment=deployment, name="app", by=None, **given, **limits)
     key.refresh_from_db()
     assert (key.scopes, key.networks, key.notes) == (["chat", "embeddings"], ["10.0.0.0/8", "2001:db8::1"], "a\nb")
@@ -199,6 +203,31 @@ def test_a_rotated_key_can_not_be_kept(key: ApiKey, ends: timedelta | None) -> N
     with pytest.raises(Problem, match="has to end"):
         operations.edit(key, by=None, expires_at=timezone.now() + ends if ends else None)
     operations.edit(key, by=None, expires_at=timezone.now() + timedelta(days=2))
+
+
+def test_a_rotated_key_that_has_ended_stays_so(key: ApiKey) -> None:
+    operations.rotate(key, by=None, overlap=timedelta())
+    with pytest.raises(Problem, match="was rotated and has ended"):
+        operations.edit(key, by=None, expires_at=timezone.now() + timedelta(days=2))
+
+
+@pytest.mark.parametrize("edited", ["old", "new"])
+def test_limits_are_one_for_both_keys_of_an_overlap(key: ApiKey, edited: str) -> None:
+    new, _ = operations.rotate(key, by=None)
+    one, other = (key, new) if edited == "old" else (new, key)
+    operations.edit(one, by=None, tokens_per_day=5, requests_per_minute=0, notes="for one")
+    other.refresh_from_db()
+    assert (other.tokens_per_day, other.requests_per_minute, other.notes) == (5, 0, "")
+    event = operations.history(key).first()
+    assert (event.key_id, event.code) == (other.pk, "edited")
+    assert f"{one.prefix}…" in event.message
+
+
+def test_limits_of_keys_that_have_ended_stay_as_they_were(key: ApiKey) -> None:
+    new, _ = operations.rotate(key, by=None, overlap=timedelta())
+    operations.edit(new, by=None, tokens_per_day=5)
+    key.refresh_from_db()
+    assert key.tokens_per_day == 1000
 
 
 def test_revoking_the_old_key_leaves_the_new_one(key: ApiKey) -> None:
