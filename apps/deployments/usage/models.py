@@ -94,7 +94,10 @@ class UsageDay(Sums):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["account", "start", "deployment_id"], name="one_sum_a_day")
         ]
-        indexes: ClassVar = [models.Index(fields=["deployment_id", "start"], name="days_by_deployment")]
+        indexes: ClassVar = [
+            models.Index(fields=["deployment_id", "start"], name="days_by_deployment"),
+            models.Index(fields=["start"], name="days_by_start"),  # they stay for ever, and a month of all is asked for
+        ]
 
 
 class Batch(models.Model):

@@ -1,0 +1,1 @@
+"""Usage with ten million calls in the ledger: what a question takes, and what writing takes."""
