@@ -89,6 +89,12 @@ def test_what_is_no_text_is_not_kept() -> None:
     assert (found.request, found.response) == ("(7 bytes that are no text)", "ümlaut")
 
 
+@pytest.mark.django_db
+def test_escapes_of_what_is_no_character_do_not_stop_the_others() -> None:
+    found = kept(rb'{"a": "\ud800"}', rb'data: {"text": "a\u0000\udfffb"}' + b"\n\n")
+    assert (found.request, found.response) == ('{"a": "?"}', "a?b")
+
+
 @pytest.mark.parametrize(
     "body", [b"[" * 60_000, b"data: " + b"[" * 60_000 + b"\n\n", b"", b"data science", b"1" * 9000]
 )

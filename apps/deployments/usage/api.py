@@ -19,7 +19,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.deployments.usage import reports
-from apps.deployments.usage.filters import RecordFilter, account_of, moment
+from apps.deployments.usage.filters import RecordFilter, account_of, indexed, moment
 from apps.deployments.usage.models import UsageRecord
 from apps.deployments.usage.serializers import UsageRecordSerializer, UsageSummarySerializer
 from apps.deployments.usage.sheets import sheet
@@ -47,8 +47,7 @@ class RecordPages(CursorPagination):
 
 def ordering(request: Request) -> tuple[str, ...]:
     """Calls of one key or deployment by time, all of them by ID, which is about the same."""
-    one = request.query_params.get("key") or request.query_params.get("deployment")
-    return ("-at", "-id") if one else ("-id",)
+    return ("-at", "-id") if indexed(request.query_params) else ("-id",)
 
 
 @extend_schema_view(

@@ -48,14 +48,14 @@ def shown(body: bytes, cut: bool = False) -> str:
         text = codecs.getincrementaldecoder("utf-8")().decode(body[:KEPT], final=len(body) < KEPT)
     except UnicodeDecodeError:
         return f"({len(body)} bytes that are no text)"
-    text = text.replace("\0", "")
     if cut and len(body) >= KEPT:
         text = re.sub(r"\S{1,200}\Z", "", text[:-EDGE])
     try:
         plain = _said(text) if STREAM.match(text) else json.dumps(json.loads(text), ensure_ascii=False)
     except (ValueError, RecursionError):
         plain = text
-    return redact(plain)
+    # Escapes of JSON may stand for what no database takes as text.
+    return redact(plain).replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def _said(stream: str) -> str:
