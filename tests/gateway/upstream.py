@@ -79,6 +79,26 @@ class Handler(socketserver.StreamRequestHandler):
     def json(self) -> None:
         self.answer("200 OK", json.dumps({"ok": True}).encode(), "Server: engine/1", "X-Own: kept", "Set-Cookie: a=b")
 
+    def usage(self) -> None:
+        """An answer of 10 and 20 tokens."""
+        usage = {"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 30}
+        self.answer("200 OK", json.dumps({"choices": [{"text": "Hi"}], "usage": usage}).encode())
+
+    def events(self) -> None:
+        """A stream of three words; usage at its end if it was asked for."""
+        self.chunked()
+        for word in ("one", "two", "three"):
+            self.chunk(b"data: " + json.dumps({"choices": [{"delta": {"content": word}}]}).encode() + b"\n\n")
+        asked = json.loads(self.engine.seen[-1].body)
+        if (asked.get("stream_options") or {}).get("include_usage"):
+            usage = {"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 30}
+            event = b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + b"\n\n"
+            for at in range(0, len(event), 20):  # in pieces, as a network may deliver it
+                self.chunk(event[at : at + 20])
+                time.sleep(0.002)
+        self.chunk(b"data: [DONE]\n\n")
+        self.wfile.write(b"0\r\n\r\n")
+
     def headers(self) -> None:
         self.answer("200 OK", b"{}", "Connection: keep-alive, x-hop", "X-Hop: 1", "Keep-Alive: timeout=5")
 

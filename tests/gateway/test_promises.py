@@ -1,0 +1,141 @@
+"""What limits promise, whatever happens: with many processes, clocks that jump, aborts, rotations and deaths."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from apps.deployments.gateway.limits import Exceeded, Keeper, Limits, Terms
+
+pytestmark = pytest.mark.system
+PROCESSES = 3
+
+
+@dataclass
+class Process:
+    """One web process' keeper, and what it has under way: reserved tokens and when they were charged."""
+
+    keeper: Keeper
+    running: list[tuple[Terms, int, float]] = field(default_factory=list)
+
+
+@dataclass
+class World:
+    """All processes on one Valkey, and what they granted in all."""
+
+    limits: Limits
+    subject: str = field(default_factory=lambda: f"key:{uuid.uuid4().hex}")
+    processes: list[Process] = field(default_factory=lambda: [Process(Keeper()) for _ in range(PROCESSES)])
+    granted: int = 0
+    used: int = 0
+    beyond: int = 0  # tokens that answers took beyond their reservation: the documented slack
+    most_at_once: int = 0
+    ghosts: int = 0  # requests of killed processes, whose places are held until they are missed
+
+    async def ask(self, number: int, tokens: int) -> None:
+        """A request of a caller; several arrive at once."""
+        process = self.processes[number]
+        budget = process.keeper.budget(self.subject, "API key", self.limits)
+        assert budget
+        terms = Terms([budget], tokens=True)
+        now = time.monotonic()
+        if not terms.admit(tokens, now):
+            try:
+                await process.keeper.admit(terms, tokens)
+            except Exceeded:
+                return
+        self.granted += 1
+        process.running.append((terms, tokens, now))
+        at_once = sum(len(each.running) for each in self.processes) + self.ghosts
+        self.most_at_once = max(self.most_at_once, at_once)
+
+    def end(self, number: int, used: int) -> None:
+        """An answer is there, or was broken off: it used so many tokens."""
+        process = self.processes[number]
+        if process.running:
+            terms, reserved, charged_at = process.running.pop()
+            terms.settle(reserved, used, charged_at)
+            process.keeper.release([*terms.budgets])
+            self.used += used
+            self.beyond += max(used - reserved, 0)
+
+    def kill(self, number: int) -> None:
+        """`kill -9`: what it held and owed is lost."""
+        process = self.processes[number]
+        self.ghosts += len(process.running)
+        self.used += sum(reserved for _, reserved, _ in process.running)
+        self.processes[number] = Process(Keeper())
+
+    async def close(self) -> None:
+        for process in self.processes:
+            await process.keeper.close()
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("ask"), st.integers(0, PROCESSES - 1), st.integers(0, 60), st.integers(1, 12)),
+    st.tuples(st.just("end"), st.integers(0, PROCESSES - 1), st.integers(0, 90), st.integers(1, 6)),
+    st.tuples(st.just("kill"), st.integers(0, PROCESSES - 1), st.just(0), st.just(1)),
+    st.tuples(st.just("report"), st.integers(0, PROCESSES - 1), st.just(0), st.just(1)),
+    st.tuples(st.just("jump"), st.integers(0, PROCESSES - 1), st.integers(-400_000, 400_000), st.just(1)),
+    st.tuples(st.just("rotate"), st.just(0), st.just(0), st.just(1)),
+)
+
+
+async def live(world: World, steps: list[tuple[str, int, int, int]]) -> None:
+    """Do all of it, then let what is left come to its end."""
+    for what, number, amount, times in steps:
+        keeper = world.processes[number].keeper
+        if what == "ask":
+            await asyncio.gather(*(world.ask(number, amount) for _ in range(times)))
+        elif what == "end":
+            for _ in range(times):
+                world.end(number, amount)
+            await asyncio.sleep(0)
+        elif what == "kill":
+            world.kill(number)
+        elif what == "report":
+            await keeper.report()
+        elif what == "jump":
+            keeper.calendar.skew += amount  # as good as a wrong clock: windows are made of it
+        else:
+            # A rotated key has the same account, and perhaps other limits for a moment: counters stay.
+            keeper.budget(world.subject, "API key", world.limits._replace(tokens_per_minute=10**6))
+    await world.close()
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(work)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(limit=st.integers(0, 400), steps=st.lists(STEPS, min_size=5, max_size=60))
+def test_requests_granted_never_exceed_the_limit(limit: int, steps: list[tuple[str, int, int, int]]) -> None:
+    """A month's window and requests have one mechanism: `requests` are counted in tokens of one each here."""
+    world = World(Limits(tokens_per_month=limit))
+    ones = [(w, n, 1, t) if w in {"ask", "end"} else (w, n, a, t) for w, n, a, t in steps]
+    run(live(world, ones))
+    assert world.granted <= limit
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(limit=st.integers(0, 3000), steps=st.lists(STEPS, min_size=5, max_size=60))
+def test_tokens_used_exceed_the_limit_by_no_more_than_answers_took_beyond_their_reservation(
+    limit: int, steps: list[tuple[str, int, int, int]]
+) -> None:
+    world = World(Limits(tokens_per_day=limit))
+    run(live(world, steps))
+    assert world.used <= limit + world.beyond
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(limit=st.integers(0, 40), steps=st.lists(STEPS, min_size=5, max_size=60))
+def test_no_more_run_at_once_than_may(limit: int, steps: list[tuple[str, int, int, int]]) -> None:
+    world = World(Limits(concurrent_requests=limit))
+    run(live(world, steps))
+    assert world.most_at_once <= limit
