@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from apps.deployments.gateway import account, counting, errors
+from apps.deployments.gateway.asking import Late, asking
 from apps.deployments.gateway.exchange import NO_PARTS, Exchange
 from apps.deployments.gateway.feed import Unavailable
 from apps.deployments.gateway.heads import chunk
@@ -148,7 +149,9 @@ class Call(Exchange):
         if self.limit and self.size > self.limit:
             self._fail(errors.too_large(self.limit))
         elif self.uploading:
-            if self.connection:
+            if self.late:
+                data = self.late.feed(data)
+            if self.connection and data:
                 self.connection.transport.write(chunk(data) if self.chunked_up else data)
         else:
             if self.parts is NO_PARTS:
@@ -166,10 +169,19 @@ class Call(Exchange):
             if self.door.call is None:
                 self.door.transport.close()
         elif self.uploading:
-            if self.connection and self.chunked_up:
-                self.connection.transport.write(b"0\r\n\r\n")
+            self._end_upload()
         elif self.opened and not self.admitted:
             self._admit()
+
+    def _end_upload(self) -> None:
+        rest = b""
+        if self.late:
+            rest = self.late.end()
+            self.hide = self.late.asked
+        if self.chunked_up:
+            rest = chunk(rest) + b"0\r\n\r\n"
+        if self.connection and rest:
+            self.connection.transport.write(rest)
 
     def caller_takes(self, go_on: bool) -> None:
         """The caller reads, or doesn't at the moment: the engine is held back as well."""
@@ -210,10 +222,9 @@ class Call(Exchange):
     # --- the engine's side ---------------------------------------------------------------------------------------
 
     def _send(self) -> None:
-        if self.body_ended and self.path in counting.STREAMING_PATHS:
-            self.body, self.hide = counting.asking(self.body)
         backend = self.gateway.pool.choose(self.route.backends, self.tried)
-        self._send_to(backend, fresh=False)
+        # What is sent while it comes can't be sent again: a kept connection might have gone stale.
+        self._send_to(backend, fresh=not self.body_ended)
 
     def _send_to(self, backend: Backend, *, fresh: bool) -> None:
         self.backend = backend
@@ -244,11 +255,17 @@ class Call(Exchange):
         self.connection = connection
         if self.parts:  # came while the engine was being reached
             self.body, self.parts = b"".join([self.body, *self.parts]), NO_PARTS
+        if self.body_ended and not self.hide and self.path in counting.STREAMING_PATHS:
+            self.body, self.hide = asking(self.body)
         length: int | None = len(self.body)
         first = self.body
         if not self.body_ended:
             length = int(head.length) if head.length else None
             self.chunked_up = length is None
+            if self.path in counting.STREAMING_PATHS:
+                self.late = Late()
+                first = self.late.feed(first)
+                length = length + Late.EXTRA if length is not None else None
             first = chunk(first) if self.chunked_up else first
         up = head.upwards(self.target, self.backend, self.request_id, length)
         connection.start(self, up + first, head.method == b"HEAD")
@@ -265,7 +282,9 @@ class Call(Exchange):
     def broke(self, connection: Connection, error: Broken) -> None:
         """The engine broke off. Nothing was answered yet: another replica, or a new connection for a stale one."""
         if not self.done:
-            self._lost(error, stale=connection.used > 1)
+            stale = connection.used > 1
+            self.broken += not stale
+            self._lost(error, stale=stale)
 
     def _lost(self, error: Broken, *, stale: bool) -> None:
         self._leave_engine()
@@ -277,7 +296,8 @@ class Call(Exchange):
             return
         if not stale:
             self.gateway.pool.failed(self.backend.replica_id)
-        if self.uploading or not self._try_again(stale):
+        # One that broke two engines may be the reason: it isn't given to a third.
+        if self.uploading or self.broken > 1 or not self._try_again(stale):
             self._fail(errors.engine_broke())
 
     def _try_again(self, stale: bool) -> bool:

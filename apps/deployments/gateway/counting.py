@@ -1,4 +1,4 @@
-"""Tokens of a call: asked of the engine, read from the end of its answer, hidden from a caller who didn't ask.
+"""Tokens of a call: read from the end of its answer, and hidden from a caller who didn't ask (see `asking`).
 
 No body is parsed. What is looked for are JSON keys: inside a JSON string their quotes would be escaped, so a text that
 passes can't pretend to be one.
@@ -8,11 +8,6 @@ import json
 import re
 from typing import Any
 
-STREAMED = re.compile(rb'"stream"\s*:\s*true\b')
-OPTIONS = re.compile(rb'"stream_options"\s*:\s*(null|\{[^{}]*\})')
-INCLUDED = re.compile(rb'"include_usage"\s*:\s*(true|false)')
-ASK = b'"include_usage":true'
-STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 PROMPT = re.compile(rb'"(?:prompt|input)_tokens"\s*:\s*(\d{1,12})')
 COMPLETION = re.compile(rb'"(?:completion|output)_tokens"\s*:\s*(\d{1,12})')
 TOTAL = re.compile(rb'"total_tokens"\s*:\s*(\d{1,12})')
@@ -32,41 +27,6 @@ def most(body: bytes) -> int | None:
     """The most completion tokens that a request asks for; None if it doesn't say."""
     found = MOST.findall(body) if len(body) <= NEAR else MOST.findall(body[:NEAR]) + MOST.findall(body[-NEAR:])
     return max(map(int, found)) if found else None
-
-
-def asking(body: bytes) -> tuple[bytes, bool]:
-    """A request's body as the engine gets it, and whether it asks for usage that its caller didn't ask for."""
-    for found in STREAMED.finditer(body):
-        if _outermost(body, found.start(), found.end()):
-            break
-    else:
-        return body, False
-    options = OPTIONS.search(body)
-    if options is None:
-        at = found.end()
-        return b'%s,"stream_options":{%s}%s' % (body[:at], ASK, body[at:]), True
-    said = INCLUDED.search(options[1])
-    if (said and said[1] == b"true") or not _outermost(body, options.start(), options.end()):
-        return body, False
-    return body[: options.start(1)] + _with_usage(options[1], said) + body[options.end(1) :], True
-
-
-def _with_usage(options: bytes, said: re.Match[bytes] | None) -> bytes:
-    if said:
-        return options[: said.start()] + ASK + options[said.end() :]
-    rest = b"}" if options == b"null" else options[1:].lstrip()
-    return b"{%s%s%s" % (ASK, b"" if rest == b"}" else b",", rest)
-
-
-def _outermost(body: bytes, start: int, end: int) -> bool:
-    """Does what stands between `start` and `end` belong to the outermost object? Told by the shorter side's braces."""
-    before = start <= len(body) - end
-    part = body[:start] if before else body[end:]
-    if len(part) > NEAR:
-        return False
-    bare = STRING.sub(b"", part)
-    curly, square = bare.count(b"{") - bare.count(b"}"), bare.count(b"[") - bare.count(b"]")
-    return (curly, square) == ((1, 0) if before else (-1, 0))
 
 
 def read(tail: bytes) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from apps.deployments.gateway import account, counting, errors
+from apps.deployments.gateway.asking import Late
 from apps.deployments.gateway.feed import Unavailable
 from apps.deployments.gateway.heads import Head, cors, fresh_id, preflight
 from apps.deployments.gateway.keys import Key
@@ -38,11 +39,12 @@ class Exchange:
     target = b""
     parts: list[bytes] = NO_PARTS
     body = b""
-    size = bytes_out = reserved = status = 0
+    size = bytes_out = reserved = status = broken = 0
     limit = 0  # of the body, once it is known
     charged_at = sent_at = first_byte_at = 0.0
     opened = admitted = counted = engaged = started = done = False
     body_ended = uploading = chunked_up = chunked = hide = streamed = caller_full = False
+    late: Late | None = None
     connection: Connection | None = None
     route: Route  # once it was let in
     backend: Backend  # once it was sent
