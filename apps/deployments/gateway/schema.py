@@ -7,11 +7,12 @@ from apps.deployments import runtimes
 KEY = "apiKey"
 ERRORS = {
     "401": "No key, or one that opens nothing.",
-    "403": "A key of another deployment.",
+    "403": "A key of another deployment, or one that isn't for this path or this address.",
     "404": "The deployment or the path doesn't exist.",
     "409": "The deployment isn't deployed.",
     "413": "The body is too large.",
-    "429": "Too many requests at once; `Retry-After` says when to try again.",
+    "415": "The body is compressed.",
+    "429": "A limit of the key or the deployment; `Retry-After` says when to try again, `code` which limit it was.",
     "502": "The engine failed or broke off.",
     "503": "The deployment is starting; `Retry-After` says when to try again.",
     "504": "The engine sent nothing for too long.",
