@@ -190,6 +190,15 @@ def test_a_compressed_body_is_refused(yard: Yard) -> None:
     assert yard.engine.seen == []
 
 
+@pytest.mark.parametrize("line", ["X-A: 1\r\nHost: other", None])
+def test_one_host_is_named(yard: Yard, line: str | None) -> None:
+    lines = head(yard, *([line] if line else []), "Content-Length: 2") + b"{}"
+    with connected(yard) as raw:
+        raw.sendall(lines if line else lines.replace(b"Host: x\r\n", b""))
+        assert everything(raw).startswith(b"HTTP/1.1 400 ")
+    assert yard.engine.seen == []
+
+
 def test_trailers_are_dropped(yard: Yard) -> None:
     with connected(yard) as raw:
         raw.sendall(head(yard, "Transfer-Encoding: chunked", "Trailer: X-T", "Connection: close"))

@@ -68,6 +68,8 @@ class Call(Exchange):
                 self.key, self.table = plan.key, plan.table
                 self.path, self.target, self.client = plan.path, plan.target, plan.client
                 self._enter(plan.table.route)
+            elif head.hosts != 1 and not self.old:
+                raise errors.bad_request()
             elif head.method == b"OPTIONS" and head.origin is not None:
                 self._answer_preflight()
             else:

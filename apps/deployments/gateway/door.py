@@ -34,6 +34,7 @@ class Door(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self.call: Call | None = None
         self.receiver: Call | None = None
+        self.running: RequestResponseCycle | None = None
         self.in_head = self.muted = self.closing = False
         self._between = True  # the parser waits for the beginning of a request
         self.head_size = 0
@@ -54,6 +55,9 @@ class Door(HttpToolsProtocol):
         """asyncio: the caller is gone."""
         self.gateway.doors.discard(self)
         call, self.call, self.receiver = self.call, None, None
+        if self.running and not self.running.response_complete:
+            self.running.disconnected = True  # uvicorn tells only the request that came last
+            self.running.message_event.set()
         super().connection_lost(exc)
         if call:
             call.gone()
@@ -177,6 +181,7 @@ class Door(HttpToolsProtocol):
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, app))
         else:
+            self.running = cycle
             super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:

@@ -49,6 +49,7 @@ class Head:
         self.authorization: bytes | None = None
         self.length: bytes | None = None
         self.chunked = self.expects = False
+        self.hosts = 0
         self.encoding: bytes | None = None
         self.origin: bytes | None = None
         self.request_id = b""
@@ -69,6 +70,8 @@ class Head:
     def _own(self, name: bytes, value: bytes) -> None:
         if name == b"authorization":
             self.authorization = value
+        elif name == b"host":
+            self.hosts += 1
         elif name == b"content-length":
             self.length = value
         elif name == b"transfer-encoding":
