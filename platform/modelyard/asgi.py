@@ -1,4 +1,6 @@
-"""The ASGI application: Django, and the life of the gateway, whose door is the protocol that `modelyard web` serves."""
+"""The ASGI application: Django, the metrics, and the life of the gateway, whose door is the protocol that
+`modelyard web` serves.
+"""
 
 import os
 import tempfile
@@ -17,6 +19,7 @@ tempfile.tempdir = str(settings.UPLOADS_DIR)
 # Django must be set up first.
 from apps.deployments.gateway import errors  # noqa: E402
 from apps.deployments.gateway.app import Gateway  # noqa: E402
+from apps.deployments.monitoring import page  # noqa: E402
 from modelyard.api.uploads import guarded  # noqa: E402
 
 behind_guard = guarded(django)
@@ -25,6 +28,7 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 gateway = Gateway()
+metrics = page.Page(gateway)
 
 
 async def application(scope: Any, receive: Receive, send: Send) -> None:
@@ -33,6 +37,8 @@ async def application(scope: Any, receive: Receive, send: Send) -> None:
         path = scope["path"]
         if path.startswith(("/d/", "/v1/")):
             await _misplaced(send)
+        elif path == page.PATH:
+            await metrics(scope, send)
         else:
             await behind_guard(scope, receive, send)
     elif scope["type"] == "lifespan":
@@ -57,6 +63,7 @@ async def lifespan(receive: Receive, send: Send) -> None:
             await gateway.startup()
             await send({"type": "lifespan.startup.complete"})
         else:
+            await metrics.close()
             await gateway.shutdown()
             await send({"type": "lifespan.shutdown.complete"})
             return

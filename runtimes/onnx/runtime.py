@@ -53,7 +53,8 @@ class OnnxRuntime(Runtime[OnnxOptions]):
     ready_seconds: ClassVar[float] = 300.0
     metrics: ClassVar[dict[str, str]] = {
         "modelyard_onnx_queue_depth": "queue",
-        "modelyard_onnx_prompt_tokens_total": "tokens",
+        "modelyard_onnx_running": "running",
+        "modelyard_onnx_prompt_tokens_total": "prompt_tokens",
     }
 
     def check(self, model: Model, options: OnnxOptions, host: Host) -> Sequence[Finding]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 
 from apps.deployments import routing
-from apps.deployments.gateway import inflight, keys, paths
+from apps.deployments.gateway import addresses, inflight, keys, paths
 from apps.deployments.gateway.door import Door
 from apps.deployments.gateway.feed import Cache, Feed
 from apps.deployments.gateway.guard import Guard
@@ -17,6 +17,7 @@ from apps.deployments.gateway.limits import Keeper
 from apps.deployments.gateway.metrics import Metrics
 from apps.deployments.gateway.recorder import Recorder
 from apps.deployments.gateway.upstream import Pool
+from apps.deployments.monitoring import snapshots
 
 if TYPE_CHECKING:
     from apps.deployments.gateway.exchange import Exchange
@@ -30,6 +31,7 @@ class Gateway:
 
     loop: asyncio.AbstractEventLoop
     recorder: Recorder
+    place: snapshots.Place
 
     def __init__(self) -> None:
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="gateway")
@@ -56,6 +58,7 @@ class Gateway:
         self.loop = asyncio.get_running_loop()
         self.recorder = Recorder(self.threads)
         self.limits = Keeper()
+        self.place = snapshots.Place(settings.RUN_DIR)
         work = (
             self.feed.run(),
             self.limits.run(),
@@ -63,6 +66,7 @@ class Gateway:
             self.watch(),
             inflight.publish(self.pool.in_flight),
             self.last_used.run(self.threads),
+            snapshots.publish(self, self.place),
         )
         self.tasks = [asyncio.create_task(each) for each in work]
 
@@ -74,6 +78,8 @@ class Gateway:
         await self.last_used.flush(self.threads)
         await self.recorder.close()
         await self.limits.close()
+        await snapshots.write(self, self.place)
+        self.place.close()
         self.pool.close()
         self.threads.shutdown()
 
@@ -89,14 +95,7 @@ class Gateway:
 
     def client_of(self, call: "Exchange") -> str:
         """The caller's address: the peer's, or what a proxy that the operator trusts says it is."""
-        peer = call.door.peer
-        if peer not in self.trusted:
-            return peer
-        for name, value in call.head.headers:
-            if name == b"x-forwarded-for":
-                # The proxy appends who called it; what stands before is the caller's own word.
-                return value.rsplit(b",", 1)[-1].strip().decode("ascii", "replace")
-        return peer
+        return addresses.caller(call.door.peer, call.head.headers, self.trusted)
 
 
 def _load_table(deployment_id: str) -> paths.Table | None:

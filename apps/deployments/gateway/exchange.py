@@ -148,6 +148,7 @@ class Exchange:
         except errors.Refused as refused:
             self.refuse(refused)
         except Exceeded as exceeded:
+            self.traffic.limited[exceeded.whose, exceeded.what] += 1
             self.refuse(errors.limited(exceeded))
         except (Unavailable, Away):
             self.refuse(errors.unavailable())

@@ -11,10 +11,10 @@ class Traffic:
 
     def __init__(self, deployment_id: str) -> None:
         self.deployment_id = deployment_id
-        self.name = ""
         self.open = 0  # requests being answered
         self.statuses: dict[int, int] = defaultdict(int)
         self.errors: dict[str, int] = defaultdict(int)  # by the gateway's code
+        self.limited: dict[tuple[str, str], int] = defaultdict(int)  # by whose limit, and of what
         self.first_byte = [0] * (len(SECONDS) + 1)
         self.first_byte_sum = 0.0
         self.duration = [0] * (len(SECONDS) + 1)
