@@ -21,6 +21,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from apps.deployments import runtimes
 from apps.deployments.admin import status_of
 from apps.deployments.models import Deployment, Event
+from apps.deployments.monitoring import troubles
 from apps.deployments.statuses import WORKING, Status
 from apps.models.models import Model
 from modelyard import console, health
@@ -94,6 +95,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "may_import": console.may(request, "models.import_model"),
         "may_add": console.may(request, "deployments.add_deployment"),
         "worker_problem": health.workers(),
+        "troubles": troubles.troubles(),
     }
     return context
 

@@ -1,14 +1,18 @@
 """Is it alive, and is it ready: for load balancers, supervisors and the admin's warning."""
 
 import time
-from collections.abc import Callable
+from typing import Any
 
+from django.conf import settings
 from django.core.cache import cache
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from redis.exceptions import RedisError
 
+from apps.deployments.monitoring import snapshots, troubles
 from apps.deployments.tasks import HEARTBEAT_KEY, HEARTBEAT_SECONDS
+
+UNKNOWN = "Redis can't be asked."
 
 
 def alive(_request: HttpRequest) -> HttpResponse:
@@ -17,17 +21,22 @@ def alive(_request: HttpRequest) -> HttpResponse:
 
 
 def ready(_request: HttpRequest) -> JsonResponse:
-    """`/readyz`: database, Redis and workers are there; 503 with what isn't."""
+    """`/readyz`: database, Redis and workers are there; 503 with what isn't. Warnings tell what else is wrong."""
     parts = state()
     good = all(problem == "" for problem in parts.values())
-    body = {"ready": good, **{name: problem or "ok" for name, problem in parts.items()}}
+    body: dict[str, Any] = {"ready": good, **{name: problem or "ok" for name, problem in parts.items()}}
+    # Only what: how much it is, is for people who may see it.
+    warnings = [each.title for each in troubles.troubles() if each.name != "redis"]
+    if warnings:
+        body["warnings"] = warnings
     return JsonResponse(body, status=200 if good else 503)
 
 
 def state() -> dict[str, str]:
     """Each part and what is wrong with it; nothing where it is well."""
-    checks: dict[str, Callable[[], str]] = {"database": _database, "redis": _redis, "workers": workers}
-    return {name: check() for name, check in checks.items()}
+    redis = _redis()
+    # Asked once: a Redis that hangs takes seconds to say nothing.
+    return {"database": _database(), "redis": redis, "workers": UNKNOWN if redis else workers()}
 
 
 def workers() -> str:
@@ -35,7 +44,7 @@ def workers() -> str:
     try:
         last = cache.get(HEARTBEAT_KEY)
     except (RedisError, OSError):
-        return "Redis can't be asked."
+        return UNKNOWN
     if last is None or time.time() - last > HEARTBEAT_SECONDS:
         return "No worker was heard of lately: nothing is deployed or watched. Start modelyard worker and beat."
     return ""
@@ -55,5 +64,10 @@ def _redis() -> str:
     try:
         cache.get("readyz")
     except (RedisError, OSError):
-        return "Redis doesn't answer."
+        return f"Redis doesn't answer. {troubles.without_redis(_away())}"
     return ""
+
+
+def _away() -> float:
+    """Seconds for which the gateway hasn't heard Redis."""
+    return max((each.redis_away for each in snapshots.read(settings.RUN_DIR) if each.alive), default=0.0)

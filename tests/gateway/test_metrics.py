@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -198,6 +199,18 @@ def test_names_are_as_promtool_wants_them(yard: Yard) -> None:
         totals = [sample.name.endswith("_total") for sample in family.samples]
         assert all(totals) if family.type == "counter" else not any(totals), family.name
         assert all("key" not in sample.labels for sample in family.samples)
+
+
+def test_without_its_database_it_still_tells_what_it_counted(tmp_path: Path) -> None:
+    process, address = start_web(MODELYARD_DATABASE_URL=f"sqlite:///{tmp_path}/empty.sqlite3")
+    try:
+        found = scrape(address)
+        assert found.get("database_up") == 0
+        assert found.get("gateway_refused_total", code="missing_api_key") >= 1
+        assert found.get("deployments") is None
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_only_reading_is_offered(web: str) -> None:

@@ -253,6 +253,7 @@ class Door(HttpToolsProtocol):
         if self._busy():
             self.transport.close()  # what was asked before is being answered: there is no place for another answer
             return
+        self.gateway.metrics.refused[refused.code] += 1
         body = refused.body()
         head = b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         self.transport.write(head % (refused.status, refused.phrase, len(body)) + body)

@@ -116,8 +116,8 @@ def _read(folder: Path, number: int) -> Snapshot | None:
 async def publish(gateway: "Gateway", place: Place) -> None:
     """Write what the process counted about once a second, for as long as it lives."""
     while True:
-        await asyncio.sleep(EVERY)
         await write(gateway, place)
+        await asyncio.sleep(EVERY)
 
 
 async def write(gateway: "Gateway", place: Place) -> Snapshot:

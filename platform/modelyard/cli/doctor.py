@@ -38,7 +38,10 @@ def run(*, as_json: bool) -> int:
 
 def examine() -> Iterator[Finding]:
     """Every finding, in the order people would look."""
-    for part in (_python, _checks, _disk, _secret, _address, _database, _redis, _workers, _runtimes, _engines):
+    parts = (
+        _python, _checks, _disk, _secret, _address, _database, _redis, _workers, _gateway, _runtimes, _engines,
+    )  # fmt: skip
+    for part in parts:
         yield from part()
 
 
@@ -168,6 +171,16 @@ def _workers() -> Iterator[Finding]:
 
     problem = health.workers()
     yield Finding("fail" if problem else "ok", "workers", problem or "beat and a worker are at work")
+
+
+def _gateway() -> Iterator[Finding]:
+    from apps.deployments.monitoring import troubles
+
+    found = troubles.troubles()
+    for trouble in found:
+        yield Finding("warn", "gateway", f"{trouble.title} {trouble.message}", trouble.mend)
+    if not found:
+        yield Finding("ok", "gateway", "hears Redis, and lost no call of the last day")
 
 
 def _runtimes() -> Iterator[Finding]:
