@@ -1,6 +1,7 @@
 """/metrics: counts what was called, of every process; who may read it; engines under canonical names."""
 
 import http.server
+import re
 import signal
 import threading
 import time
@@ -211,6 +212,14 @@ def test_without_its_database_it_still_tells_what_it_counted(tmp_path: Path) -> 
     finally:
         process.kill()
         process.wait()
+
+
+def test_the_reference_has_every_metric_and_no_other(web: str) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/reference/metrics.md").read_text()
+    rows = "\n".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `modelyard_"))
+    documented = set(re.findall(r"`(modelyard_[a-z_]+)`", rows))
+    told = {family.name + ("_total" if family.type == "counter" else "") for family in scrape(web).families}
+    assert documented == told
 
 
 def test_only_reading_is_offered(web: str) -> None:

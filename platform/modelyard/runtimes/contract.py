@@ -245,7 +245,8 @@ class Runtime[O: Options](ABC):
     """How long a start may take before it has failed, unless the deployment says otherwise."""
     metrics: ClassVar[Mapping[str, str]] = {}
     """Engine metric names to canonical ones: `ttft`, `tpot`, `queue_seconds`, `queue`, `running`, `prompt_tokens`,
-    `tokens`, `kv_cache_usage`. Of a histogram the name is without `_bucket`, `_sum` and `_count`."""
+    `tokens`, `kv_cache_usage`. Of a histogram the name is without `_bucket`, `_sum` and `_count`. They are read
+    from the engine's `/metrics`, with its secret."""
 
     @abstractmethod
     def check(self, model: Model, options: O, host: Host) -> Sequence[Finding]:

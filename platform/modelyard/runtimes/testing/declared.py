@@ -14,6 +14,7 @@ from modelyard.runtimes.testing.engine import SERVED_NAME, Engine
 from modelyard.runtimes.testing.explained import assert_explained, assert_finding
 from modelyard.runtimes.testing.hooks import Hooks
 
+METRICS = {"ttft", "tpot", "queue_seconds", "queue", "running", "prompt_tokens", "tokens", "kv_cache_usage"}
 EXIT_CODES = (0, 1, 2, 3, 77, 127, 137, 139, -4, -6, -9, -11, -15)
 LOGS: tuple[list[str], ...] = (
     [],
@@ -39,6 +40,10 @@ class Declared(Hooks):
         assert self.runtime.contract_version == CONTRACT_VERSION
         assert self.runtime.title.strip()
         assert self.runtime.ready_seconds > 0
+
+    def test_metrics_have_names_that_the_platform_knows(self) -> None:
+        """Engines' metrics are told under these names only; what is misspelt would be told nowhere."""
+        assert set(self.runtime.metrics.values()) <= METRICS
 
     def test_options_explain_themselves(self) -> None:
         """The form, the API and the reference page are made from the options' fields."""
