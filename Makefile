@@ -49,7 +49,7 @@ check: .venv/dev.stamp ## lint, format, types, import contracts, system checks, 
 		$(BIN)/modelyard spectacular --validate --fail-on-warn --file "$$scratch/schema.yml"
 	$(BIN)/python -m tests.lock
 
-bench: .venv/dev.stamp ## the gateway side by side with nginx and with the engine itself
+bench: .venv/dev.stamp ## the gateway side by side with nginx, LiteLLM, vllm-router (installed once outside the checkout) and the engine
 	@$(CLEAN_ENV) $(BIN)/python -m bench.gateway $(ARGS)
 
 bench-onnx: .venv/dev.stamp ## the ONNX engine side by side with infinity-emb and MLServer (installed once outside the checkout)

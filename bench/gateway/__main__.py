@@ -1,4 +1,7 @@
-"""`make bench`: requests a second, latency and CPU time a request, in interleaved rounds; medians and ratios."""
+"""`make bench`: the gateway, with everything on, beside what else stands before engines.
+
+Servers on one core, load and engine on another; rounds interleaved; medians and ratios.
+"""
 
 import argparse
 import json
@@ -6,108 +9,125 @@ import platform
 import re
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
 
-from bench.gateway.servers import LOAD_CORE, Servers, Target
+from bench.gateway.cases import CASES, HELLO, Case, Row, wrk
+from bench.gateway.servers import ENGINE, GATEWAY, LITELLM, NGINX, ROUTER, Servers, Target, tools_missing
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-PLAIN = '{"model":"bench","messages":[{"role":"user","content":"Hello"}]}'
-STREAM = '{"model":"bench","stream":true,"messages":[{"role":"user","content":"Hello"}]}'
-CASES = (
-    ("plain, 1 connection", 1, PLAIN),
-    ("plain, 32 connections", 32, PLAIN),
-    ("64-chunk streams, 50 at once", 50, STREAM),
-)
-UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+Medians = dict[str, dict[str, Row]]
+SHOWN = {
+    "rate": "requests/s", "latency_ms": "median ms", "p99_ms": "p99 ms", "cpu_us": "CPU µs", "MB_s": "MB/s",
+    "lost": "lost", "gap_ms": "gap ms", "gap_p99_ms": "gap p99 ms", "first_ms": "first ms", "before_MB": "MB before",
+    "after_MB": "MB after", "more_MB": "MB more", "errors": "errors",
+}  # fmt: skip
+FAR = 999.5  # from which on figures are shown without decimals
 
 
-def measure(target: Target, connections: int, body: str, seconds: int, folder: Path) -> dict[str, float]:
-    """One round of wrk: requests/s, median latency in ms, server CPU in microseconds a request, errors."""
-    script = folder / "post.lua"
-    headers = {"Content-Type": "application/json", **target.headers}
-    lines = [f'wrk.headers["{name}"] = "{value}"' for name, value in headers.items()]
-    script.write_text("\n".join(['wrk.method = "POST"', f"wrk.body = '{body}'", *lines]))
-    before = target.cpu_seconds()
-    command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s",
-               str(script), target.url]  # fmt: skip
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    used = target.cpu_seconds() - before
-    total = int(re.search(r"(\d+) requests in", text)[1])
-    number, unit = re.search(r"50%\s+([\d.]+)(us|ms|s)", text).groups()
-    errors = sum(
-        int(count)
-        for count in re.findall(r"Non-2xx or 3xx responses: (\d+)|(?:connect|read|write|timeout) (\d+)", text)
-        for count in count
-        if count
-    )
-    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1])
-    return {
-        "rate": rate,
-        "latency_ms": float(number) * UNITS[unit],
-        "cpu_us": used / max(total, 1) * 1e6,
-        "errors": errors,
-    }
-
-
-def run(rounds: int, seconds: int) -> dict[str, dict[str, dict[str, float]]]:
-    """Medians by case and target."""
+def run(arguments: argparse.Namespace) -> tuple[Medians, dict[str, str]]:
+    """Medians by case and target, and what was skipped."""
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     folder.chmod(0o755)
     servers = Servers(folder)
-    found: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
+    rows: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    cases = [case for case in CASES if re.search(arguments.cases, case.name)]
     try:
-        targets = servers.targets()
+        targets = servers.targets(lambda name: bool(re.search(arguments.targets, name)))
         for target in targets:
-            measure(target, 4, PLAIN, 1, folder)  # warm
-        for number in range(rounds):
-            for case, connections, body in CASES:
-                for target in targets:
-                    found[case, target.name].append(measure(target, connections, body, seconds, folder))
-            sys.stderr.write(f"round {number + 1} of {rounds}\n")
+            wrk(target, 4, HELLO, 1, folder)  # warm
+        for number in range(arguments.rounds):
+            for case in cases:
+                if not (case.once and number):
+                    measure(case, targets, arguments.seconds, folder, rows)
+            sys.stderr.write(f"round {number + 1} of {arguments.rounds}\n")
     finally:
         servers.close()
         shutil.rmtree(folder, ignore_errors=True)
-    medians: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
-    for (case, name), rows in found.items():
-        medians[case][name] = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
-    return medians
+    medians: Medians = defaultdict(dict)
+    for (case_name, target_name), found in rows.items():
+        medians[case_name][target_name] = {key: statistics.median(row[key] for row in found) for key in found[0]}
+    return medians, servers.skipped
 
 
-def show(medians: dict[str, dict[str, dict[str, float]]]) -> None:
+def measure(
+    case: Case, targets: list[Target], seconds: int, folder: Path, rows: dict[tuple[str, str], list[Row]]
+) -> None:
+    """One round of one case, on every target."""
+    for target in targets:
+        if case.takes(target):
+            row = case.measure(target, seconds, folder)
+            if row:
+                rows[case.name, target.name].append(row)
+
+
+def show(medians: Medians) -> None:
+    """A table for each case."""
     for case, rows in medians.items():
-        base = rows.get("nginx proxy_pass")
-        print(f"\n{case}\n{'':20}{'requests/s':>12}{'to nginx':>10}{'median ms':>11}{'CPU µs':>9}{'errors':>8}")
+        columns = [key for key in SHOWN if any(key in row for row in rows.values())]
+        print(f"\n{case}\n{'':20}" + "".join(f"{SHOWN[key]:>13}" for key in columns))
         for name, row in rows.items():
-            ratio = f"{row['rate'] / base['rate']:.2f}" if base else "-"
-            cpu = f"{row['cpu_us']:.0f}" if row["cpu_us"] else "-"
-            print(f"{name:20}{row['rate']:12.0f}{ratio:>10}{row['latency_ms']:11.2f}{cpu:>9}{row['errors']:8.0f}")
+            print(f"{name:20}" + "".join(f"{figure(row.get(key)):>13}" for key in columns))
+
+
+def figure(value: float | None) -> str:
+    """A figure as it is read."""
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if value >= FAR or value == int(value) else f"{value:.3g}"
+
+
+def goals(medians: Medians) -> None:
+    """The ratios that the gateway is held to."""
+
+    def of(case: str, name: str, key: str) -> float:
+        return medians.get(case, {}).get(name, {}).get(key, float("nan"))
+
+    one, many, thousand = "plain, 1 connection", "plain, 32 connections", "64-chunk streams, 1000 at once"
+    ours = of(many, GATEWAY, "cpu_us")
+    direct = of(thousand, ENGINE, "gap_p99_ms")
+    added, nginxs = (of(thousand, name, "gap_p99_ms") - direct for name in (GATEWAY, NGINX))
+    print("\nThe gateway, in ratios of medians")
+    for text, value in (
+        ("of nginx's requests/s, 32 connections (goal: 0.4)", of(many, GATEWAY, "rate") / of(many, NGINX, "rate")),
+        ("of nginx's CPU a request", ours / of(many, NGINX, "cpu_us")),
+        ("of vllm-router's CPU a request (goal: below 1)", ours / of(many, ROUTER, "cpu_us")),
+        ("LiteLLM's CPU a request, of ours (goal: 100)", of(many, LITELLM, "cpu_us") / ours),
+        ("ms above nginx at 1 connection (goal: 0.3)", of(one, GATEWAY, "latency_ms") - of(one, NGINX, "latency_ms")),
+        ("streams lost of 1000 (goal: 0)", of(thousand, GATEWAY, "lost")),
+        ("ms of p99 gap added at 1000 streams", added),
+        ("ms of p99 gap that nginx adds there (goal: ours at most twice)", nginxs),
+    ):
+        print(f"{value:10.3g}  {text}")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=3, help="of each run of wrk")
+    parser.add_argument("--cases", default="", help="a regular expression")
+    parser.add_argument("--targets", default="", help="a regular expression")
     arguments = parser.parse_args()
-    missing = [tool for tool in ("wrk", "taskset") if not shutil.which(tool)]
-    if missing:
+    if missing := tools_missing():
         print(f"SKIPPED: it needs {' and '.join(missing)} (Debian: apt-get install wrk nginx-light util-linux).")
         return 0
-    if not shutil.which("nginx"):
-        print("nginx isn't installed: the gateway is compared with the engine itself only.")
-    medians = run(arguments.rounds, arguments.seconds)
+    medians, skipped = run(arguments)
     show(medians)
+    goals(medians)
+    for name, why in skipped.items():
+        print(f"SKIPPED {name}: {why}")
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"gateway-{time.strftime('%Y%m%d-%H%M%S')}.json"
-    path.write_text(
-        json.dumps({"machine": platform.platform(), "python": platform.python_version(), "medians": medians}, indent=1)
-    )
+    about = {"machine": platform.platform(), "python": platform.python_version(), "skipped": skipped}
+    path.write_text(json.dumps({**about, "medians": medians}, indent=1))
     print(f"\nWritten to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
-    return 0
+    failed = sum(
+        row.get("errors", 0) + row.get("lost", 0) for rows in medians.values() for row in [rows.get(GATEWAY, {})]
+    )
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

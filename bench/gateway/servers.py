@@ -1,4 +1,4 @@
-"""What is measured, each pinned to the server's core: the engine itself, nginx before it, the gateway before it."""
+"""What is measured, each pinned to the server's core: the engine itself, proxies before it, the gateway before it."""
 
 import json
 import os
@@ -7,52 +7,60 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import psutil
 
+from bench.gateway import peers
 from tests.conftest import start_valkey
 
 SERVER_CORE, LOAD_CORE = 0, 1
-NGINX = """
-worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log;
-events {{ worker_connections 4096; }}
-http {{
-  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  upstream engine {{ server 127.0.0.1:{engine}; keepalive 512; }}
-  server {{ listen 127.0.0.1:{port} backlog=2048; keepalive_requests 1000000;
-    location / {{ proxy_pass http://engine; proxy_http_version 1.1; proxy_buffering off;
-      proxy_set_header Connection ""; }} }}
-}}
-"""
+PATH = "/v1/chat/completions"
+START_SECONDS = 120
+ENGINE, NGINX, GATEWAY = "engine itself", "nginx proxy_pass", "Modelyard gateway"
+ROUTER, LITELLM = "vllm-router", "LiteLLM proxy"
 ROWS = """
 import json
 from apps.apikeys import operations as apikeys
+from apps.apikeys.models import ApiKey
 from apps.deployments import operations
 from apps.deployments.models import Deployment, Replica
 from apps.models.models import Format, Model, Status
 model = Model.objects.create(name="bench", status=Status.READY, format=Format.ONNX)
 made = operations.create(model=model, name="bench", runtime="echo", by=None)
-Deployment.objects.update(status="deployed", desired="running", live_version=made.target_version)
+limits = dict(requests_per_minute=10**8, tokens_per_minute=10**10, tokens_per_day=10**12, tokens_per_month=10**13,
+              concurrent_requests=10**5)
+Deployment.objects.update(status="deployed", desired="running", live_version=made.target_version, **limits)
 Replica.objects.create(deployment=made, version=made.target_version, state="ready", port=%d, launches=1)
 _, key = apikeys.create(deployment=made, name="bench", by=None)
+ApiKey.objects.update(**limits)
 print("BENCH", json.dumps([made.pk, key]))
 """
 
 
 @dataclass
 class Target:
-    """One thing that is measured: where it answers, and whose CPU time counts."""
+    """One thing that is measured: where it answers, and whose CPU time and memory count."""
 
     name: str
     url: str
     headers: dict[str, str] = field(default_factory=dict)
-    processes: list[psutil.Process] = field(default_factory=list)
+    process: psutil.Process | None = None
+
+    def tree(self) -> list[psutil.Process]:
+        """Its processes; none for the engine, which isn't on trial."""
+        return [self.process, *self.process.children(recursive=True)] if self.process else []
 
     def cpu_seconds(self) -> float:
-        return sum(sum(process.cpu_times()[:2]) for process in self.processes)
+        """CPU time that they took so far."""
+        return sum(sum(process.cpu_times()[:2]) for process in self.tree())
+
+    def memory(self) -> float:
+        """What they hold in memory, in MB."""
+        return sum(process.memory_info().rss for process in self.tree()) / 1e6
 
 
 class Servers:
@@ -61,28 +69,48 @@ class Servers:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.started: list[subprocess.Popen[bytes]] = []
+        self.skipped: dict[str, str] = {}
         self.engine_port = free_port()
         self.start([sys.executable, "-m", "bench.gateway.upstream", str(self.engine_port)], LOAD_CORE, self.engine_port)
 
-    def targets(self) -> list[Target]:
-        path = "/v1/chat/completions"
-        found = [Target("engine itself", f"http://127.0.0.1:{self.engine_port}{path}")]
-        if shutil.which("nginx"):
-            found.append(self.nginx(path))
-        found.append(self.gateway(path))
+    def targets(self, wanted: Callable[[str], bool]) -> list[Target]:
+        """Those that are wanted and can be had here."""
+        found = [Target(ENGINE, f"http://127.0.0.1:{self.engine_port}{PATH}")]
+        makers = {NGINX: self.nginx, GATEWAY: self.gateway, ROUTER: self.router, LITELLM: self.litellm}
+        for name, make in makers.items():
+            if wanted(name):
+                try:
+                    found.append(make())
+                except peers.Missing as why:
+                    self.skipped[name] = str(why)
         return found
 
-    def nginx(self, path: str) -> Target:
+    def nginx(self) -> Target:
+        """See `peers`."""
         port = free_port()
-        config = self.folder / "nginx.conf"
-        config.write_text(NGINX.format(folder=self.folder, engine=self.engine_port, port=port))
-        master = self.start(["nginx", "-c", str(config), "-p", str(self.folder)], SERVER_CORE, port)
-        return Target("nginx proxy_pass", f"http://127.0.0.1:{port}{path}", {}, psutil.Process(master.pid).children())
+        master = self.start(peers.nginx(self.folder, self.engine_port, port), SERVER_CORE, port)
+        return Target(NGINX, f"http://127.0.0.1:{port}{PATH}", {}, psutil.Process(master.pid))
 
-    def gateway(self, path: str) -> Target:
+    def router(self) -> Target:
+        """See `peers`."""
+        port = free_port()
+        process = self.start(peers.router(self.engine_port, port, free_port()), SERVER_CORE, port)
+        target = Target(ROUTER, f"http://127.0.0.1:{port}{PATH}", {}, psutil.Process(process.pid))
+        return ready(target)
+
+    def litellm(self) -> Target:
+        """See `peers`."""
+        port = free_port()
+        env = {**os.environ, "LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+        process = self.start(peers.litellm(self.folder, self.engine_port, port), SERVER_CORE, port, env)
+        key = {"Authorization": "Bearer sk-bench"}
+        return ready(Target(LITELLM, f"http://127.0.0.1:{port}{PATH}", key, psutil.Process(process.pid)))
+
+    def gateway(self) -> Target:
+        """With everything on: keys, every limit of key and deployment, the ledger, metrics."""
         data = self.folder / "data"
         self.started.append(start_valkey(data / "run"))
-        env = {**os.environ, "MODELYARD_DATA_DIR": str(data)}
+        env = {**os.environ, "MODELYARD_DATA_DIR": str(data), "MODELYARD_GATEWAY_MAX_IN_FLIGHT": "100000"}
         manage = [sys.executable, "-m", "modelyard.cli"]
         subprocess.run([*manage, "migrate", "-v", "0"], env=env, check=True)
         said = subprocess.run([*manage, "shell", "-v", "0", "-c", ROWS % self.engine_port], env=env, check=True,
@@ -90,22 +118,27 @@ class Servers:
         deployment, key = json.loads(said.partition("BENCH ")[2].splitlines()[0])
         port = free_port()
         web = self.start([*manage, "web", "--port", str(port)], SERVER_CORE, port, env)
-        url = f"http://127.0.0.1:{port}/d/{deployment}{path}"
-        return Target("Modelyard gateway", url, {"Authorization": f"Bearer {key}"}, [psutil.Process(web.pid)])
+        url = f"http://127.0.0.1:{port}/d/{deployment}{PATH}"
+        return ready(Target(GATEWAY, url, {"Authorization": f"Bearer {key}"}, psutil.Process(web.pid)))
 
     def start(
         self, command: list[str], core: int, port: int, env: dict[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(["taskset", "-c", str(core), *command], env=env)
+        """Start it on a core; its words go to a file that is shown if it fails."""
+        log = self.folder / f"{port}.log"
+        with log.open("wb") as said:
+            process = subprocess.Popen(["taskset", "-c", str(core), *command], env=env, stdout=said, stderr=said)
         self.started.append(process)
-        for _ in range(400):
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end and process.poll() is None:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     return process
             time.sleep(0.05)
-        raise RuntimeError(f"{command[0]} did not start")
+        raise peers.Missing(f"{Path(command[0]).name} did not start: {log.read_text()[-300:].strip()}")
 
     def close(self) -> None:
+        """End everything."""
         for process in reversed(self.started):
             process.terminate()
         for process in self.started:
@@ -116,6 +149,28 @@ class Servers:
                 process.wait()
 
 
+def ready(target: Target) -> Target:
+    """Wait until it answers a real request."""
+    body = {"model": "bench", "messages": [{"role": "user", "content": "Hello"}]}
+    last = ""
+    for _ in range(START_SECONDS * 4):
+        try:
+            answer = httpx.post(target.url, json=body, headers=target.headers, timeout=30, trust_env=False)
+            last = f"{answer.status_code}: {answer.text[:200]}"
+            if answer.status_code == 200:
+                return target
+        except httpx.HTTPError as error:
+            last = str(error)
+        time.sleep(0.25)
+    raise peers.Missing(f"{target.name} does not answer: {last}")
+
+
 def free_port() -> int:
+    """A port of this host that nobody has now."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
+
+
+def tools_missing() -> list[str]:
+    """What the benchmark itself needs and isn't here."""
+    return [tool for tool in ("wrk", "taskset") if not shutil.which(tool)]
