@@ -81,7 +81,6 @@ def _model(launch: LaunchContext[VllmOptions]) -> Iterator[str]:
 
 def _features(launch: LaunchContext[VllmOptions]) -> Iterator[str]:
     options = launch.options
-    yield "--enable-force-include-usage"  # every stream ends with its tokens, whoever asks for it
     if options.tool_call_parser:
         yield from ("--enable-auto-tool-choice", f"--tool-call-parser={options.tool_call_parser}")
     if options.reasoning_parser:
