@@ -13,7 +13,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from apps.deployments import fit, operations, runtimes
+from apps.deployments import configuration, fit, operations, runtimes
+from apps.deployments.configuration import TRAFFIC
 from apps.deployments.filters import DeploymentFilter
 from apps.deployments.models import Deployment, Event, Proof, Version
 from apps.deployments.optimization import report
@@ -86,21 +87,19 @@ class DeploymentViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewse
         if at_once and not request.user.has_perm("deployments.deploy_deployment"):
             raise Problem("permission_denied", "You may create deployments, but not deploy them.",
                           "Leave `deploy` out, or ask an administrator for the permission.", status=403)  # fmt: skip
-        deployment = operations.create(by=caller(request), **values)
+        traffic = {name: values.pop(name) for name in TRAFFIC if name in values}
+        deployment = operations.create(by=caller(request), traffic=traffic, **values)
         if at_once:
             operations.deploy(deployment, by=caller(request))
         return self._answer(deployment, 201)
 
-    @extend_schema(summary="Edit description and tags", request=EditDeploymentSerializer,
+    @extend_schema(summary="Edit description, tags, limits, timeouts and capture", request=EditDeploymentSerializer,
                    responses={200: DeploymentDetailSerializer, **REFUSED})  # fmt: skip
     def partial_update(self, request: Request, pk: str) -> Response:
-        """Changes the description and the tags; nothing else is editable."""
+        """Changes what is given, while it runs; every web process acts on it within a second."""
         body = EditDeploymentSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        fixed = sorted(set(request.data) - set(body.fields))
-        if fixed:
-            raise Problem("not_editable", f"Not editable: {', '.join(fixed)}.",
-                          "Only description and tags are; re-deploy to change options.", status=400)  # fmt: skip
+        configuration.clean({name: body.validated_data.get(name) for name in set(request.data) - set(body.fields)})
         return self._answer(operations.edit(self.get_object(), by=caller(request), **body.validated_data), 200)
 
     @extend_schema(summary="Delete a deployment", responses={204: None, **REFUSED})

@@ -13,7 +13,11 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from apps.deployments import runtimes
+from apps.apikeys.models import LIMITS
+from apps.apikeys.values import MAX_LIMIT
+from apps.deployments import configuration, runtimes
+from apps.deployments.models import Deployment
+from apps.deployments.routing import usual_timeouts
 from apps.deployments.versions import THRESHOLD, Optimization
 from apps.models.models import Model, Status
 from modelyard.runtimes import Recipe
@@ -167,10 +171,59 @@ class RedeployForm(OptimizationForm):
 
 
 class ConfigurationForm(forms.Form):
-    """What of a deployment may be changed."""
+    """A deployment as it is; only what somebody changes is written."""
 
     description = forms.CharField(required=False, widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}))
     tags = TagsField()
+    captures = forms.BooleanField(
+        required=False,
+        label="Keep inputs and outputs",
+        widget=UnfoldBooleanSwitchWidget(),
+        help_text="What callers send and get is stored, with secrets and personal data taken out as far as patterns "
+        "find them. Who may see captures sees it on the Usage tab. Leave it off where much is called.",
+    )
+    capture_days = forms.IntegerField(
+        label="For so many days",
+        min_value=configuration.CAPTURE_DAYS[0],
+        max_value=configuration.CAPTURE_DAYS[1],
+        widget=UnfoldAdminIntegerFieldWidget(),
+    )
+
+    def __init__(self, data: Any, deployment: Deployment) -> None:
+        values = {name: getattr(deployment, name) for name in configuration.EDITABLE}
+        super().__init__(data, initial={**values, "tags": ", ".join(deployment.tags)})
+        for name in LIMITS:
+            self.fields[name] = forms.IntegerField(
+                required=False,
+                min_value=0,
+                max_value=MAX_LIMIT,
+                label=configuration.LABELS[name].capitalize(),
+                widget=UnfoldAdminIntegerFieldWidget(attrs={"placeholder": "unlimited"}),
+            )
+        usual = usual_timeouts()
+        for name, (least, most) in configuration.TIMEOUTS.items():
+            seconds = getattr(usual, name.removesuffix("_timeout"))
+            self.fields[name] = forms.FloatField(
+                required=False,
+                min_value=least,
+                max_value=most,
+                label=configuration.LABELS[name].capitalize(),
+                widget=UnfoldAdminTextInputWidget(
+                    attrs={"inputmode": "decimal", "placeholder": f"{seconds:g}" if seconds else "any time"}
+                ),
+            )
+
+    def limits(self) -> list[forms.BoundField]:
+        """The fields of the limits."""
+        return [self[name] for name in LIMITS]
+
+    def timeouts(self) -> list[forms.BoundField]:
+        """The fields of the timeouts."""
+        return [self[name] for name in configuration.TIMEOUTS]
+
+    def edits(self) -> dict[str, Any]:
+        """The values of what was changed."""
+        return {name: self.cleaned_data[name] for name in self.changed_data}
 
 
 def option_field(described: Schema, definitions: Schema) -> forms.Field:

@@ -14,7 +14,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from apps.deployments import fit, runtimes, versions
+from apps.deployments import configuration, fit, runtimes, versions
 from apps.deployments.models import Deployment, Proof, Replica, Version
 from apps.deployments.statuses import IDLE, RETRIGGERABLE, WORKING, Desired, Outcome, ReplicaState, Status
 from apps.deployments.transitions import move, record
@@ -27,7 +27,6 @@ from modelyard.runtimes import Level, Options, Route, Runtime, SampleRequest
 from modelyard.runtimes import Model as RuntimeModel
 
 logger = logging.getLogger(__name__)
-MAX_TAGS, MAX_TAG_LENGTH = 20, 50
 
 
 def create(
@@ -42,8 +41,12 @@ def create(
     replicas: int = 1,
     ready_seconds: int | None = None,
     optimization: Optimization = NONE,
+    traffic: Mapping[str, Any] | None = None,
 ) -> Deployment:
-    """A new deployment with its first version, in Ready to Deploy. An empty `runtime` chooses one that can serve it."""
+    """A new deployment with its first version, in Ready to Deploy. An empty `runtime` chooses one that can serve it.
+
+    `traffic` has any of `configuration.TRAFFIC`: limits, timeouts, capture.
+    """
     if model.status != ModelStatus.READY:
         raise Problem(
             "model_not_ready",
@@ -60,8 +63,8 @@ def create(
                 model=model,
                 runtime=runtime,
                 description=description,
-                tags=clean_tags(tags),
                 added_by=by,
+                **configuration.clean({"tags": tags, **(traffic or {})}),
             )
             version = versions.add(deployment, plan, by=by)
             Deployment.objects.filter(pk=deployment.pk).update(target_version=version)
@@ -172,23 +175,14 @@ def undeploy(deployment: Deployment, *, by: User | None) -> Deployment:
     return deployment
 
 
-def edit(
-    deployment: Deployment,
-    *,
-    by: User | None,
-    description: str | None = None,
-    tags: Iterable[str] | None = None,
-) -> Deployment:
-    """Change the description and the tags; nothing else of a deployment is editable."""
-    fields: dict[str, Any] = {}
-    if description is not None and description != deployment.description:
-        fields["description"] = description
-    if tags is not None and (cleaned := clean_tags(tags)) != deployment.tags:
-        fields["tags"] = cleaned
-    if fields:
+def edit(deployment: Deployment, *, by: User | None, **given: Any) -> Deployment:
+    """Change what `configuration.EDITABLE` names; every web process acts on it within a second."""
+    found = configuration.changes_of(deployment, given)
+    if found:
         with transaction.atomic():
-            Deployment.objects.filter(pk=deployment.pk).update(**fields)
-            record(deployment, "edited", f"Changed: {', '.join(sorted(fields))}.", by=by)
+            Deployment.objects.filter(pk=deployment.pk).update(**{name: new for name, (_, new) in found.items()})
+            record(deployment, "edited", configuration.sentence(found), by=by)
+            changes.announce("deployment", deployment.pk)
         deployment.refresh_from_db()
     return deployment
 
@@ -267,19 +261,6 @@ def _serving(deployment: Deployment) -> tuple[Runtime[Any], RuntimeModel, Option
         return runtime, runtimes.as_contract(deployment.model), runtimes.options_of(runtime, {})
     model = runtimes.model_for(deployment.model, version.artifact)
     return runtime, model, runtimes.options_for(runtime, version)
-
-
-def clean_tags(tags: Iterable[str]) -> list[str]:
-    """Tags without blanks and doubles, in the order given; a Problem for too many or too long ones."""
-    cleaned = list(dict.fromkeys(str(tag).strip() for tag in tags if str(tag).strip()))
-    if len(cleaned) > MAX_TAGS or any(len(tag) > MAX_TAG_LENGTH for tag in cleaned):
-        raise Problem(
-            "invalid_tags",
-            "There are too many tags, or one is too long.",
-            f"At most {MAX_TAGS} tags of {MAX_TAG_LENGTH} characters.",
-            status=400,
-        )
-    return cleaned
 
 
 def _start(

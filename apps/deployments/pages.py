@@ -14,7 +14,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from apps.apikeys import operations as apikeys
+from apps.apikeys import words
 from apps.deployments import fit, fitting, operations, runtimes
+from apps.deployments.configuration import FIELD_OF, LABELS, TRAFFIC
 from apps.deployments.forms import ConfigurationForm, DeployForm, RedeployForm
 from apps.deployments.models import Deployment
 from apps.deployments.statuses import IDLE, RETRIGGERABLE, WORKING, ReplicaState, Status
@@ -67,28 +69,34 @@ def endpoint(request: HttpRequest, pk: str) -> HttpResponse:
 
 
 def configuration(request: HttpRequest, pk: str) -> HttpResponse:
-    """Configurations: description and tags; undeploy; delete."""
+    """Configurations: description and tags, limits, timeouts and capture; undeploy; delete."""
     deployment = find(request, pk)
     may = console.person(request).has_perm
-    form = ConfigurationForm(request.POST or None, initial={
-        "description": deployment.description, "tags": ", ".join(deployment.tags)})  # fmt: skip
+    form = ConfigurationForm(request.POST or None, deployment)
     if request.method == "POST":
         console.require(request, "deployments.change_deployment")
-        if form.is_valid() and console.attempt(
-            request,
-            lambda: operations.edit(deployment, by=console.person(request), **form.cleaned_data),
-            "Saved.",
-        ):
+        if form.is_valid() and _edit(request, deployment, form):
             return redirect("admin:deployments_deployment_configuration", pk)
     context = {
         "form": form,
         "may_change": may("deployments.change_deployment"),
+        "set": [(LABELS[name].capitalize(), words.setting(name, getattr(deployment, name))) for name in TRAFFIC],
         "may_undeploy": may("deployments.undeploy_deployment"),
         "may_delete": may("deployments.delete_deployment"),
         "deletable": deployment.status in IDLE and not operations.live_replicas(deployment),
         "undeployable": deployment.status in WORKING or deployment.status == Status.DEPLOYED,
     }
     return page(request, deployment, "configuration", "configuration.html", context)
+
+
+def _edit(request: HttpRequest, deployment: Deployment, form: ConfigurationForm) -> bool:
+    try:
+        operations.edit(deployment, by=console.person(request), **form.edits())
+    except Problem as problem:
+        form.add_error(FIELD_OF.get(problem.code), str(problem))
+        return False
+    messages.success(request, "Saved." if form.has_changed() else "Nothing was changed.")
+    return True
 
 
 def events(request: HttpRequest, pk: str) -> HttpResponse:

@@ -6,6 +6,9 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from apps.apikeys.models import LIMITS
+from apps.apikeys.values import MAX_LIMIT
+from apps.deployments.configuration import TIMEOUTS, TRAFFIC
 from apps.deployments.models import Deployment, Event, Proof, Replica, Version
 from apps.deployments.versions import THRESHOLD, Optimization
 from apps.models.models import Model
@@ -111,7 +114,7 @@ class DeploymentDetailSerializer(DeploymentSerializer):
     replicas = serializers.SerializerMethodField()
 
     class Meta(DeploymentSerializer.Meta):
-        fields = [*DeploymentSerializer.Meta.fields, "replicas"]
+        fields = [*DeploymentSerializer.Meta.fields, *TRAFFIC, "replicas"]
         read_only_fields = fields
 
     @extend_schema_field(ReplicaSerializer(many=True))
@@ -153,7 +156,32 @@ class VersionRequestSerializer(serializers.Serializer[Any]):
     )
 
 
-class CreateDeploymentSerializer(VersionRequestSerializer):
+class TrafficSerializer(serializers.Serializer[Any]):
+    """How calls are treated: limits, timeouts, and whether inputs and outputs are kept."""
+
+    captures = serializers.BooleanField(required=False, help_text="Keep inputs and outputs, redacted.")
+    capture_days = serializers.IntegerField(required=False, min_value=1, max_value=365, help_text="For so many days.")
+
+    def get_fields(self) -> dict[str, Any]:
+        """Every limit and timeout too."""
+        said = "null: unlimited; 0: nothing passes."
+        limits = {
+            name: serializers.IntegerField(
+                required=False, allow_null=True, min_value=0, max_value=MAX_LIMIT, help_text=said
+            )
+            for name in LIMITS
+        }
+        timeouts = {
+            name: serializers.FloatField(
+                required=False, allow_null=True, min_value=least, max_value=most,
+                help_text="Seconds; null: the installation's.",
+            )
+            for name, (least, most) in TIMEOUTS.items()
+        }  # fmt: skip
+        return {**super().get_fields(), **limits, **timeouts}
+
+
+class CreateDeploymentSerializer(VersionRequestSerializer, TrafficSerializer):
     """What a new deployment needs."""
 
     model: Any = serializers.PrimaryKeyRelatedField(
@@ -168,7 +196,7 @@ class CreateDeploymentSerializer(VersionRequestSerializer):
     deploy = serializers.BooleanField(default=False, help_text="Deploy it at once.")
 
 
-class EditDeploymentSerializer(serializers.Serializer[Any]):
+class EditDeploymentSerializer(TrafficSerializer):
     """What of a deployment may be changed."""
 
     description = serializers.CharField(required=False, allow_blank=True)

@@ -1,0 +1,96 @@
+"""What may be changed of a deployment while it runs: each value checked, in the form that is stored, and in words."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from apps.apikeys import values, words
+from apps.apikeys.models import LIMITS
+from apps.deployments.models import Deployment
+from modelyard.problems import Problem
+
+MAX_TAGS, MAX_TAG_LENGTH = 20, 50
+MAX_DESCRIPTION = 10_000
+TIMEOUTS = {
+    "connect_timeout": (0.1, 300.0),
+    "first_byte_timeout": (0.5, 86_400.0),
+    "idle_timeout": (0.5, 86_400.0),
+    "total_timeout": (0.0, 604_800.0),
+}
+"""Seconds that each timeout may have at least and at most; the gateway looks at them twice a second."""
+CAPTURE_DAYS = (1, 365)
+TRAFFIC = (*LIMITS, *TIMEOUTS, "captures", "capture_days")
+"""What says how calls are treated."""
+EDITABLE = ("description", "tags", *TRAFFIC)
+LABELS = {field.name: str(field.verbose_name) for field in Deployment._meta.fields if field.name in EDITABLE}
+FIELD_OF = {"invalid_description": "description", "invalid_tags": "tags", "invalid_capture_days": "capture_days",
+            **{f"invalid_{name}": name for name in TIMEOUTS}}  # fmt: skip
+
+
+def clean(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values by field, as they are stored; a Problem that names the first wrong one."""
+    fixed = sorted(set(given) - set(EDITABLE))
+    if fixed:
+        raise Problem("not_editable", f"Not editable: {', '.join(fixed)}.",
+                      f"Editable are: {', '.join(EDITABLE)}; re-deploy to change options.", status=400)  # fmt: skip
+    return {name: _cleaned(name, value) for name, value in given.items()}
+
+
+def changes_of(deployment: Deployment, given: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What would be another value than it has: the old and the new one by field."""
+    cleaned = clean(given)
+    found = {name: (getattr(deployment, name), value) for name, value in cleaned.items()}
+    return {name: pair for name, pair in found.items() if pair[0] != pair[1]}
+
+
+def sentence(found: Mapping[str, tuple[Any, Any]]) -> str:
+    """What was changed, from what to what."""
+    long = [LABELS[name] for name in ("description", "tags") if name in found]
+    short = [
+        f"{LABELS[name]} from {words.setting(name, old)} to {words.setting(name, new)}"
+        for name, (old, new) in found.items()
+        if name in TRAFFIC
+    ]
+    return f"Changed {words.listed([*short, *long])}."
+
+
+def clean_tags(tags: Iterable[str]) -> list[str]:
+    """Tags without blanks and doubles, in the order given; a Problem for too many or too long ones."""
+    cleaned = list(dict.fromkeys(str(tag).strip() for tag in tags if str(tag).strip()))
+    if len(cleaned) > MAX_TAGS or any(len(tag) > MAX_TAG_LENGTH for tag in cleaned):
+        step = f"At most {MAX_TAGS} tags of {MAX_TAG_LENGTH} characters."
+        raise Problem("invalid_tags", "There are too many tags, or one is too long.", step, status=400)
+    return cleaned
+
+
+def _cleaned(name: str, value: Any) -> Any:
+    if name in LIMITS:
+        return values.limit(name, value)
+    if name in TIMEOUTS:
+        return _seconds(name, value)
+    if name == "captures":
+        return bool(value)
+    if name == "capture_days":
+        least, most = CAPTURE_DAYS
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise _wrong(name, f"Give a whole number of days from {least} to {most}.")
+        return value
+    if name == "tags":
+        return clean_tags(value)
+    text = str(value).replace("\r\n", "\n")
+    if len(text) > MAX_DESCRIPTION or "\0" in text:
+        raise _wrong(name, f"Keep it to {MAX_DESCRIPTION:,} characters of text.")
+    return text
+
+
+def _seconds(name: str, value: Any) -> float | None:
+    least, most = TIMEOUTS[name]
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+        none = "none for the installation's" if least else "0 for any time, none for the installation's"
+        raise _wrong(name, f"Give {least:g} to {most:,.0f} seconds, or {none}.")
+    return float(value)
+
+
+def _wrong(name: str, next_step: str) -> Problem:
+    return Problem(f"invalid_{name}", f"The {LABELS[name]} isn't valid.", next_step, status=400)
