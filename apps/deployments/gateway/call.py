@@ -98,7 +98,9 @@ class Call(Exchange):
             raise errors.no_deployment()
         head, gateway = self.head, self.gateway
         self.path, self.target = table.resolve(head.method.decode("ascii"), head.url)
-        if key.networks or gateway.trusted:
+        if key.client:
+            self.client = key.client
+        elif key.networks or gateway.trusted:
             self.client = gateway.client_of(self)
             if not key.admits(self.client):
                 raise errors.wrong_address()

@@ -35,6 +35,7 @@ class Key:
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     limits: Limits = UNLIMITED
     user_name: str = ""
+    client: str = ""  # the address of such a person
     subject: str = ""
     opened: dict[str, bool] = field(default_factory=dict, compare=False)
 
@@ -114,7 +115,7 @@ class Keys:
             ticket = tickets.read(text)
             if ticket is None:
                 raise errors.invalid_key()
-            return Key(id="", deployment_id=ticket.deployment_id, user_name=ticket.user_name)
+            return Key(id="", deployment_id=ticket.deployment_id, user_name=ticket.user_name, client=ticket.client)
         token = tokens.read(text.decode("ascii", "replace"))
         if token is None:
             tokens.matches("", "0" * 64)  # as long as it takes for one that is well-formed

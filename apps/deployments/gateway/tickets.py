@@ -19,12 +19,13 @@ class Ticket:
 
     deployment_id: str
     user_name: str
+    client: str  # the person's address
 
 
-def make(deployment_id: str, user_name: str) -> str:
+def make(deployment_id: str, user_name: str, client: str) -> str:
     """A ticket for one call that is made now."""
     signed = signing.TimestampSigner(salt=SALT).sign(
-        signing.b64_encode(json.dumps([deployment_id, user_name]).encode()).decode()
+        signing.b64_encode(json.dumps([deployment_id, user_name, client]).encode()).decode()
     )
     return PREFIX.decode() + signed
 
@@ -34,7 +35,7 @@ def read(text: bytes) -> Ticket | None:
     try:
         signed = text[len(PREFIX) :].decode("ascii")
         content = signing.TimestampSigner(salt=SALT).unsign(signed, max_age=SECONDS)
-        deployment_id, user_name = json.loads(signing.b64_decode(content.encode()))
+        deployment_id, user_name, client = json.loads(signing.b64_decode(content.encode()))
     except (signing.BadSignature, ValueError):
         return None
-    return Ticket(str(deployment_id), str(user_name))
+    return Ticket(str(deployment_id), str(user_name), str(client))
