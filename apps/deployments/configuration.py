@@ -1,14 +1,14 @@
 """What may be changed of a deployment while it runs: each value checked, in the form that is stored, and in words."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from apps.apikeys import values, words
 from apps.apikeys.models import LIMITS
 from apps.deployments.models import Deployment
+from apps.models.operations import clean_tags
 from modelyard.problems import Problem
 
-MAX_TAGS, MAX_TAG_LENGTH = 20, 50
 MAX_DESCRIPTION = 10_000
 TIMEOUTS = {
     "connect_timeout": (0.1, 300.0),
@@ -51,15 +51,6 @@ def sentence(found: Mapping[str, tuple[Any, Any]]) -> str:
         if name in TRAFFIC
     ]
     return f"Changed {words.listed([*short, *long])}."
-
-
-def clean_tags(tags: Iterable[str]) -> list[str]:
-    """Tags without blanks and doubles, in the order given; a Problem for too many or too long ones."""
-    cleaned = list(dict.fromkeys(str(tag).strip() for tag in tags if str(tag).strip()))
-    if len(cleaned) > MAX_TAGS or any(len(tag) > MAX_TAG_LENGTH for tag in cleaned):
-        step = f"At most {MAX_TAGS} tags of {MAX_TAG_LENGTH} characters."
-        raise Problem("invalid_tags", "There are too many tags, or one is too long.", step, status=400)
-    return cleaned
 
 
 def _cleaned(name: str, value: Any) -> Any:
