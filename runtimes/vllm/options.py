@@ -25,7 +25,10 @@ RESERVED = frozenset(
         "enable-log-requests", "enable-log-outputs", "enable-log-deltas",
     }
 )  # fmt: skip
-"""Set by the plug itself or by an option of its own, or such as load code, open the engine or log what callers send."""
+"""Set by the plug itself or by an option of its own, or such as load code, open the engine or log what callers send.
+
+Forced usage would reach callers who didn't ask: the gateway hides only the usage that it asked for itself.
+"""
 
 FLAG = re.compile(r"--(?:no-)?([a-z][a-z0-9-]*(?:\.[a-z0-9_-]+)*)(?:=[^\x00-\x1f]*)?")
 NAME = r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$"

@@ -78,11 +78,13 @@ def test_a_real_model_chats_and_counts(engine: Engine) -> None:
     assert 0 < answer["usage"]["completion_tokens"] <= 24
 
 
-def test_a_stream_is_counted_though_nobody_asked(engine: Engine) -> None:
-    body = {"prompt": "One, two,", "max_tokens": 4, "stream": True}
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_stream_tells_its_usage_to_who_asks(engine: Engine, *, asked: bool) -> None:
+    """The gateway asks for everybody and takes it out again; it can't take out what comes unasked."""
+    body = {"prompt": "One, two,", "max_tokens": 4, "stream": True, "stream_options": {"include_usage": asked}}
     with engine.client.stream("POST", "/v1/completions", json=body) as answer:
-        events = [line for line in answer.iter_lines() if line.startswith("data: ")]
-    assert '"completion_tokens":4' in events[-2].replace(" ", "")
+        events = [line.replace(" ", "") for line in answer.iter_lines() if line.startswith("data: ")]
+    assert [event for event in events if '"completion_tokens":4' in event] == (events[-2:-1] if asked else [])
 
 
 def test_an_answer_follows_a_schema(engine: Engine) -> None:

@@ -104,6 +104,13 @@ def test_arguments_that_load_code_or_log_prompts_are_refused(argument: str) -> N
         VllmOptions(extra_args=(argument,))
 
 
+def test_usage_is_sent_to_who_asks_only(build: Any, tmp_path: Path) -> None:
+    build(cpu=True)
+    assert not [argument for argument in argv(write_llama(tmp_path / "m"), tmp_path) if "include-usage" in argument]
+    with pytest.raises(pydantic.ValidationError, match="option of its own"):
+        VllmOptions(extra_args=("--enable-force-include-usage",))
+
+
 @pytest.mark.parametrize("adapter", ["polite", "polite=/etc", "a b=mdl_1", "=mdl_1", "x=mdl_../.."])
 def test_adapters_are_imported_models(adapter: str) -> None:
     with pytest.raises(pydantic.ValidationError):
