@@ -4,38 +4,58 @@ Who may call gets a ticket for one call, and the call goes on to this web proces
 same ledger, the same answers as with an API key.
 """
 
+import ssl
 from collections.abc import AsyncIterator
+from string import punctuation
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 from asgiref.sync import sync_to_async
-from django.conf import settings
-from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
+from django.db import close_old_connections
+from django.http import HttpResponse, StreamingHttpResponse
 from django.http.request import HttpRequest
 from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from apps.deployments.gateway import tickets
-from modelyard.api.errors import ProblemSerializer, body_of
+from apps.deployments.gateway import errors, tickets
+from apps.deployments.gateway.schema import ERRORS
+from modelyard.api.errors import ProblemSerializer
 from modelyard.api.permissions import caller
-from modelyard.problems import Problem
 
 CONNECT_SECONDS = 5.0
+PART = 256 * 1024  # bytes of a body that are read at once
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Nothing goes over TLS here; httpx would load all authorities for each call, 30 ms in which nobody is served."""
 OURS = frozenset({
     "authorization", "cookie", "host", "content-length", "connection", "origin", "referer", "x-csrftoken", "expect",
 })  # fmt: skip
 """Headers of the caller that end here; the gateway sorts out the rest."""
-GIVEN = ("content-type", "retry-after", "allow", "x-request-id", "x-should-retry")
+GIVEN = frozenset({"content-type", "content-encoding", "retry-after", "allow", "x-request-id", "x-should-retry"})
 """Headers of the answer that come back, besides those of limits."""
 LIMITS = "x-ratelimit-"
-ANSWERS = {
+ADDED = {
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",
+    # What an engine says must not run as a page of this site, where people are logged in.
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+}
+PROBLEM = "application/problem+json"
+ANSWERS: dict[Any, OpenApiResponse] = {
     200: OpenApiResponse(description="The engine's answer, or a stream of events."),
-    (403, "application/json"): OpenApiResponse(ProblemSerializer, description="You may not call deployments."),
-    429: OpenApiResponse(description="A limit of the deployment; errors of the gateway are in OpenAI's form."),
+    (401, PROBLEM): OpenApiResponse(ProblemSerializer, description="Nobody is logged in, or the token is wrong."),
+    (403, PROBLEM): OpenApiResponse(ProblemSerializer, description="You may not call deployments without a key."),
+    (411, PROBLEM): OpenApiResponse(ProblemSerializer, description="The request doesn't say how large it is."),
+    (413, PROBLEM): OpenApiResponse(ProblemSerializer, description=ERRORS["413"]),
+    **{
+        int(status): OpenApiResponse(OpenApiTypes.OBJECT, description=f"{text} In OpenAI's form, from the gateway.")
+        for status, text in ERRORS.items()
+        if status not in {"401", "403", "413"}
+    },
 }
 
 
@@ -87,10 +107,15 @@ check = InvokeView.as_view()
 
 async def invoke(request: HttpRequest, deployment_id: str, path: str) -> HttpResponseBase:
     """One call; a caller who leaves ends it."""
-    found = await sync_to_async(check)(request, deployment_id=deployment_id, path=path)
+    found = await sync_to_async(_checked)(request, deployment_id, path)
     if not isinstance(found, Admitted):
-        return await sync_to_async(_rendered)(found)
-    client = httpx.AsyncClient(timeout=httpx.Timeout(None, connect=CONNECT_SECONDS), trust_env=False)
+        return found
+    address = _own_address(request)
+    if not address:
+        return _unreachable()
+    client = httpx.AsyncClient(
+        base_url=address, timeout=httpx.Timeout(None, connect=CONNECT_SECONDS), trust_env=False, verify=NO_TLS
+    )
     try:
         answer = await client.send(_onward(client, request, deployment_id, path, found.ticket), stream=True)
     except httpx.TransportError:
@@ -99,13 +124,8 @@ async def invoke(request: HttpRequest, deployment_id: str, path: str) -> HttpRes
     except BaseException:
         await client.aclose()
         raise
-    response = StreamingHttpResponse(_passed(client, answer), status=answer.status_code)
-    for name, value in answer.headers.items():
-        if name in GIVEN or name.startswith(LIMITS):
-            response[name] = value
-    response["Cache-Control"] = "no-store"
-    response["X-Accel-Buffering"] = "no"
-    return response
+    passed = {name: value for name, value in answer.headers.items() if name in GIVEN or name.startswith(LIMITS)}
+    return StreamingHttpResponse(_passed(client, answer), status=answer.status_code, headers={**passed, **ADDED})
 
 
 invoke.cls = InvokeView  # type: ignore[attr-defined]  # for the schema
@@ -113,24 +133,45 @@ invoke.initkwargs = {}  # type: ignore[attr-defined]
 invoke.csrf_exempt = True  # type: ignore[attr-defined]  # sessions are checked for it by the view, as everywhere in the API
 
 
-def _rendered(response: Any) -> HttpResponseBase:
-    return response.render() if hasattr(response, "render") else response  # type: ignore[no-any-return]
+def _checked(request: HttpRequest, deployment_id: str, path: str) -> HttpResponseBase:
+    """What the view says, ready to be sent; keeps no connection to the database, since a stream may take hours."""
+    try:
+        found: Any = check(request, deployment_id=deployment_id, path=path)
+        rendered: HttpResponseBase = found.render() if hasattr(found, "render") else found
+        return rendered
+    finally:
+        close_old_connections()
+
+
+def _own_address(request: HttpRequest) -> str:
+    """Where this request came in, which is where the gateway is too; empty if that is no port."""
+    host, port = getattr(request, "scope", {}).get("server") or ("", None)
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{port}" if port else ""
 
 
 def _onward(
     client: httpx.AsyncClient, request: HttpRequest, deployment_id: str, path: str, ticket: str
 ) -> httpx.Request:
-    scope: dict[str, Any] = request.scope  # type: ignore[attr-defined]
-    host, port = scope["server"]
-    host = f"[{host}]" if ":" in host else host
-    target = f"http://{host}:{port}/d/{deployment_id}/{quote(path, safe='/:@-._~')}"
-    query = request.META.get("QUERY_STRING", "")
+    target = f"/d/{deployment_id}/{quote(path, safe='/:@-._~')}"
+    if query := request.META.get("QUERY_STRING"):
+        target += f"?{quote(query, safe=punctuation)}"
     headers = {name: value for name, value in request.headers.items() if name.lower() not in OURS}
     headers["Authorization"] = f"Bearer {ticket}"
-    body = request.read(settings.MAX_REQUEST_BYTES) if request.method == "POST" else None
+    body = None
+    if length := int(request.META.get("CONTENT_LENGTH") or 0):  # whoever doesn't say it is refused before Django
+        headers["Content-Length"] = str(length)
+        body = _body(request)
+    # As it is: httpx would resolve `..`, out of the gateway and to what answers only on this host.
     return client.build_request(
-        str(request.method), f"{target}?{query}" if query else target, headers=headers, content=body
+        str(request.method), "/", headers=headers, content=body, extensions={"target": target.encode("ascii")}
     )
+
+
+async def _body(request: HttpRequest) -> AsyncIterator[bytes]:
+    """What Django has put aside of the body, a part at a time."""
+    while part := await sync_to_async(request.read)(PART):
+        yield part
 
 
 async def _passed(client: httpx.AsyncClient, answer: httpx.Response) -> AsyncIterator[bytes]:
@@ -143,8 +184,7 @@ async def _passed(client: httpx.AsyncClient, answer: httpx.Response) -> AsyncIte
 
 
 def _unreachable() -> HttpResponse:
-    problem = Problem(
-        "gateway_unreachable", "This web process can't reach its own gateway.",
-        "Start it with `modelyard web` or `modelyard up`; its log says more.", status=503,
-    )  # fmt: skip
-    return JsonResponse(body_of(problem), status=problem.status, content_type="application/problem+json")
+    refused = errors.no_gateway()
+    return HttpResponse(
+        refused.body(), status=refused.status, content_type="application/json", headers={**refused.headers, **ADDED}
+    )

@@ -1,11 +1,19 @@
 """Calls by people and user tokens through the API: the gateway's limits, ledger and answers without an API key."""
 
+import http.client
+import os
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import openai
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.test import Client
 from knox.models import AuthToken
 
@@ -13,7 +21,8 @@ from apps.deployments import operations
 from apps.deployments.models import Event
 from apps.deployments.statuses import Status
 from apps.deployments.usage.models import Capture, UsageRecord
-from tests.gateway.conftest import Make, Yard, eventually
+from tests.gateway.conftest import Make, Yard, eventually, start_web
+from tests.gateway.test_limits import away_from_the_end_of_a_minute
 
 pytestmark = pytest.mark.system
 
@@ -28,6 +37,14 @@ def person(transactional_db: None) -> User:
 @pytest.fixture
 def token(person: User) -> str:
     return str(AuthToken.objects.create(person)[1])
+
+
+@pytest.fixture
+def second_web(transactional_db: None) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    process, address = start_web()
+    yield process, address
+    process.terminate()
+    process.wait(20)
 
 
 def invoke(
@@ -103,6 +120,74 @@ def test_a_session_needs_the_csrf_token(yard: Yard, person: User) -> None:
     assert httpx.post(url, cookies={**cookies, "csrftoken": secret}, headers=headers, json={}).status_code == 200
 
 
+def test_a_limit_is_one_for_keys_and_people(yard: Yard, token: str) -> None:
+    away_from_the_end_of_a_minute()
+    operations.edit(yard.deployment, by=None, requests_per_minute=3)
+    time.sleep(1)
+    assert [answer.status_code for answer in (yard.post(), invoke(yard, token), yard.post())] == [200] * 3
+    refused = invoke(yard, token)
+    assert (refused.status_code, refused.headers["x-ratelimit-remaining-requests"]) == (429, "0")
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert yard.post().status_code == 429
+
+
+@pytest.mark.parametrize("path", ["../../metrics", "../other/v1/models", "v1/../../../metrics", "v1//models"])
+def test_no_path_leads_out_of_the_deployment(yard: Yard, token: str, path: str) -> None:
+    # A client that sends the path as it is written.
+    caller = http.client.HTTPConnection(urlsplit(yard.address).netloc, timeout=10)
+    caller.request("GET", f"/api/v1/deployments/{yard.deployment.pk}/invoke/{path}",
+                   headers={"Authorization": f"Bearer {token}"})  # fmt: skip
+    answer = caller.getresponse()
+    assert (answer.status, b"path_not_found" in answer.read()) == (404, True)
+    caller.close()
+
+
+def test_what_an_engine_says_does_not_run_as_a_page_of_the_site(yard: Yard, token: str) -> None:
+    headers = invoke(yard, token).headers
+    assert headers["content-security-policy"].startswith("sandbox;")
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "set-cookie" not in invoke(yard, token, "json").headers
+
+
+def test_a_large_body_comes_whole_and_a_larger_one_is_refused(yard: Yard, token: str) -> None:
+    assert invoke(yard, token, "json", text="x" * 2_900_000).status_code == 200
+    assert len(yard.engine.seen[0].body) > 2_900_000
+    refused = invoke(yard, token, "json", text="x" * 3_000_000)
+    assert (refused.status_code, refused.json()["code"]) == (413, "too_large")
+    assert len(yard.engine.seen) == 1
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="looks at the open files of the process")
+def test_streams_keep_no_connection_to_the_database(
+    make: Make, token: str, second_web: tuple[subprocess.Popen[bytes], str]
+) -> None:
+    process, address = second_web
+    yard = make(address=address)
+    database = os.path.realpath(str(connection.settings_dict["NAME"]))
+
+    def opened() -> int:
+        return sum(os.path.realpath(each) == database for each in Path(f"/proc/{process.pid}/fd").iterdir())
+
+    assert invoke(yard, token).status_code == 200
+    before = opened()
+    url = f"{address}/api/v1/deployments/{yard.deployment.pk}/invoke/v1/chat/completions"
+    headers = {"Authorization": f"Bearer {token}", "x-behave": "endless"}
+    with ExitStack() as held:
+        for _ in range(5):
+            answer = held.enter_context(httpx.stream("POST", url, headers=headers, json={}, timeout=10))
+            next(answer.iter_raw(), None)
+        assert opened() <= before
+
+
+@pytest.mark.django_db
+def test_without_a_gateway_it_is_said_so(person: User) -> None:
+    django = Client()  # no web process of ours
+    django.force_login(person)
+    answer = django.post("/api/v1/deployments/dep_x/invoke/v1/models")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "gateway_unreachable")
+    assert answer.headers["retry-after"] == "5"
+
+
 def test_the_gateways_answers_come_back_as_they_are(yard: Yard, token: str) -> None:
     operations.edit(yard.deployment, by=None, requests_per_minute=0)
     time.sleep(1)
@@ -113,7 +198,34 @@ def test_the_gateways_answers_come_back_as_they_are(yard: Yard, token: str) -> N
     assert (nowhere.status_code, nowhere.json()["error"]["code"]) == (404, "path_not_found")
     yard.put(status=Status.STOPPED, desired="stopped")
     time.sleep(1)
-    assert invoke(yard, token).json()["error"]["code"] == "not_deployed"
+    stopped = invoke(yard, token)
+    assert (stopped.status_code, stopped.json()["error"]["code"]) == (409, "not_deployed")
+    assert "Stopped" in stopped.json()["error"]["message"]
+
+
+def test_what_is_patched_in_one_process_acts_in_all_within_a_second(
+    yard: Yard, person: User, token: str, second_web: tuple[subprocess.Popen[bytes], str]
+) -> None:
+    person.user_permissions.set(Permission.objects.filter(codename__in=["change_deployment", "view_capture"]))
+    api = httpx.Client(base_url=f"{yard.address}/api/v1", headers={"Authorization": f"Bearer {token}"}, timeout=10)
+    one = f"/deployments/{yard.deployment.pk}/"
+    urls = [yard.url, yard.url.replace(yard.address, second_web[1])]
+
+    def within_a_second(status: int, **given: object) -> None:
+        assert api.patch(one, json=given).status_code == 200
+        end = time.monotonic() + 1
+        while [yard.post("usage", url=url).status_code for url in urls] != [status] * 2:
+            assert time.monotonic() < end, f"{given} did not act"
+
+    within_a_second(200, captures=True)
+    within_a_second(429, requests_per_minute=0)
+    within_a_second(200, requests_per_minute=None)
+    within_a_second(429, concurrent_requests=0)
+    within_a_second(200, concurrent_requests=5)
+    asked = {"deployment": yard.deployment.pk}
+    eventually(lambda: bool(api.get("/usage/captures/", params=asked).json()["results"]))
+    kept = api.get("/usage/captures/", params=asked).json()["results"][0]
+    assert ('"messages"' in kept["request"], '"total_tokens": 30' in kept["response"]) == (True, True)
 
 
 def test_what_is_set_acts_within_a_second(make: Make) -> None:

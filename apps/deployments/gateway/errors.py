@@ -226,3 +226,11 @@ def unavailable() -> Refused:
         503, "gateway_unavailable", "The gateway can't check keys at the moment. Try again shortly.",
         kind="server_error", retry_after="5",
     )  # fmt: skip
+
+
+def no_gateway() -> Refused:
+    return Refused(
+        503, "gateway_unreachable",
+        "This web process can't reach its own gateway. Start it with `modelyard web` or `modelyard up`.",
+        kind="server_error", retry_after="5",
+    )  # fmt: skip
