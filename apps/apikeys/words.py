@@ -56,15 +56,6 @@ def changed(changes: dict[str, tuple[Any, Any]]) -> str:
     return f"Changed {listed([*parts, *(['notes'] if 'notes' in changes else [])])}."
 
 
-def setting(field: str, content: Any) -> str:
-    """One value of what a deployment is set to, as a sentence takes it."""
-    if content is None and field not in LIMITS:
-        return "the installation's"
-    if isinstance(content, bool):
-        return "on" if content else "off"
-    return f"{content:g}" if isinstance(content, float) else value(field, content)
-
-
 def listed(parts: Iterable[str]) -> str:
     """Parts of a sentence, as in: a, b and c."""
     *most, last = parts

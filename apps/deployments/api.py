@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from apps.deployments import configuration, fit, operations, runtimes
+from apps.deployments import fit, operations, runtimes
 from apps.deployments.configuration import TRAFFIC
 from apps.deployments.filters import DeploymentFilter
 from apps.deployments.models import Deployment, Event, Proof, Version
@@ -99,7 +99,6 @@ class DeploymentViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewse
         """Changes what is given, while it runs; every web process acts on it within a second."""
         body = EditDeploymentSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        configuration.clean({name: body.validated_data.get(name) for name in set(request.data) - set(body.fields)})
         return self._answer(operations.edit(self.get_object(), by=caller(request), **body.validated_data), 200)
 
     @extend_schema(summary="Delete a deployment", responses={204: None, **REFUSED})

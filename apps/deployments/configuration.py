@@ -22,8 +22,7 @@ TRAFFIC = (*LIMITS, *TIMEOUTS, "captures", "capture_days")
 """What says how calls are treated."""
 EDITABLE = ("description", "tags", *TRAFFIC)
 LABELS = {field.name: str(field.verbose_name) for field in Deployment._meta.fields if field.name in EDITABLE}
-FIELD_OF = {"invalid_description": "description", "invalid_tags": "tags", "invalid_capture_days": "capture_days",
-            **{f"invalid_{name}": name for name in TIMEOUTS}}  # fmt: skip
+FIELD_OF = {f"invalid_{name}": name for name in ("description", "tags", "captures", "capture_days", *TIMEOUTS)}
 
 
 def clean(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,11 +45,20 @@ def sentence(found: Mapping[str, tuple[Any, Any]]) -> str:
     """What was changed, from what to what."""
     long = [LABELS[name] for name in ("description", "tags") if name in found]
     short = [
-        f"{LABELS[name]} from {words.setting(name, old)} to {words.setting(name, new)}"
+        f"{LABELS[name]} from {said(name, old)} to {said(name, new)}"
         for name, (old, new) in found.items()
         if name in TRAFFIC
     ]
     return f"Changed {words.listed([*short, *long])}."
+
+
+def said(name: str, value: Any) -> str:
+    """One value, as a sentence takes it."""
+    if value is None and name not in LIMITS:
+        return "the installation's"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else words.value(name, value)
 
 
 def _cleaned(name: str, value: Any) -> Any:
@@ -59,7 +67,9 @@ def _cleaned(name: str, value: Any) -> Any:
     if name in TIMEOUTS:
         return _seconds(name, value)
     if name == "captures":
-        return bool(value)
+        if not isinstance(value, bool):
+            raise _wrong(name, "Give true or false.")
+        return value
     if name == "capture_days":
         least, most = CAPTURE_DAYS
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:

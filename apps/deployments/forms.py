@@ -180,7 +180,8 @@ class ConfigurationForm(forms.Form):
         label="Keep inputs and outputs",
         widget=UnfoldBooleanSwitchWidget(),
         help_text="What callers send and get is stored, with secrets and personal data taken out as far as patterns "
-        "find them. Who may see captures sees it on the Usage tab. Leave it off where much is called.",
+        "find them: ours, and those of MODELYARD_REDACT_PATTERNS. Who may see captures sees it on the Usage tab. "
+        "Tell the callers, and leave it off where much is called.",
     )
     capture_days = forms.IntegerField(
         label="For so many days",
@@ -212,6 +213,8 @@ class ConfigurationForm(forms.Form):
                     attrs={"inputmode": "decimal", "placeholder": f"{seconds:g}" if seconds else "any time"}
                 ),
             )
+        for field in self.fields.values():
+            field.show_hidden_initial = True  # what somebody else changes meanwhile isn't changed back
 
     def limits(self) -> list[forms.BoundField]:
         """The fields of the limits."""

@@ -177,13 +177,17 @@ def undeploy(deployment: Deployment, *, by: User | None) -> Deployment:
 
 def edit(deployment: Deployment, *, by: User | None, **given: Any) -> Deployment:
     """Change what `configuration.EDITABLE` names; every web process acts on it within a second."""
-    found = configuration.changes_of(deployment, given)
-    if found:
-        with transaction.atomic():
-            Deployment.objects.filter(pk=deployment.pk).update(**{name: new for name, (_, new) in found.items()})
-            record(deployment, "edited", configuration.sentence(found), by=by)
-            changes.announce("deployment", deployment.pk)
-        deployment.refresh_from_db()
+    with transaction.atomic():
+        # As it is now: somebody else may have changed it since it was read.
+        row = Deployment.objects.select_for_update().filter(pk=deployment.pk).first()
+        if row is None:
+            raise Problem("deployment_gone", "The deployment doesn't exist any more.", "Reload the list.", status=404)
+        found = configuration.changes_of(row, given)
+        if found:
+            Deployment.objects.filter(pk=row.pk).update(**{name: new for name, (_, new) in found.items()})
+            record(row, "edited", configuration.sentence(found), by=by, detail={"changed": found})
+            changes.announce("deployment", row.pk)
+    deployment.refresh_from_db()
     return deployment
 
 

@@ -14,9 +14,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from apps.apikeys import operations as apikeys
-from apps.apikeys import words
 from apps.deployments import fit, fitting, operations, runtimes
-from apps.deployments.configuration import FIELD_OF, LABELS, TRAFFIC
+from apps.deployments.configuration import FIELD_OF, LABELS, TRAFFIC, said
 from apps.deployments.forms import ConfigurationForm, DeployForm, RedeployForm
 from apps.deployments.models import Deployment
 from apps.deployments.statuses import IDLE, RETRIGGERABLE, WORKING, ReplicaState, Status
@@ -80,7 +79,7 @@ def configuration(request: HttpRequest, pk: str) -> HttpResponse:
     context = {
         "form": form,
         "may_change": may("deployments.change_deployment"),
-        "set": [(LABELS[name].capitalize(), words.setting(name, getattr(deployment, name))) for name in TRAFFIC],
+        "set": [(LABELS[name].capitalize(), said(name, getattr(deployment, name))) for name in TRAFFIC],
         "may_undeploy": may("deployments.undeploy_deployment"),
         "may_delete": may("deployments.delete_deployment"),
         "deletable": deployment.status in IDLE and not operations.live_replicas(deployment),

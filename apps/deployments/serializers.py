@@ -7,8 +7,9 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.apikeys.models import LIMITS
+from apps.apikeys.serializers import StrictSerializer
 from apps.apikeys.values import MAX_LIMIT
-from apps.deployments.configuration import TIMEOUTS, TRAFFIC
+from apps.deployments.configuration import CAPTURE_DAYS, TIMEOUTS, TRAFFIC
 from apps.deployments.models import Deployment, Event, Proof, Replica, Version
 from apps.deployments.versions import THRESHOLD, Optimization
 from apps.models.models import Model
@@ -72,7 +73,9 @@ class ReplicaSerializer(serializers.ModelSerializer[Replica]):
 
 
 class EventSerializer(serializers.ModelSerializer[Event]):
-    """One line of the timeline; `detail.log` has the engine's last lines where it died."""
+    """One line of the timeline; `detail.log` has the engine's last lines where it died, `detail.changed` of an edit the
+    old and the new value by field.
+    """
 
     by = serializers.CharField(source="by.username", default=None, read_only=True)
 
@@ -156,11 +159,15 @@ class VersionRequestSerializer(serializers.Serializer[Any]):
     )
 
 
-class TrafficSerializer(serializers.Serializer[Any]):
+class TrafficSerializer(StrictSerializer):
     """How calls are treated: limits, timeouts, and whether inputs and outputs are kept."""
 
-    captures = serializers.BooleanField(required=False, help_text="Keep inputs and outputs, redacted.")
-    capture_days = serializers.IntegerField(required=False, min_value=1, max_value=365, help_text="For so many days.")
+    captures = serializers.BooleanField(
+        required=False, help_text="Store what callers send and get, redacted as far as patterns find what to take out."
+    )
+    capture_days = serializers.IntegerField(
+        required=False, min_value=CAPTURE_DAYS[0], max_value=CAPTURE_DAYS[1], help_text="That they are kept."
+    )
 
     def get_fields(self) -> dict[str, Any]:
         """Every limit and timeout too."""

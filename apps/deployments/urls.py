@@ -5,12 +5,13 @@ from rest_framework.routers import DefaultRouter
 
 from apps.deployments.api import DeploymentViewSet, FitView, RuntimesView
 from apps.deployments.invocation import invoke
-from apps.deployments.usage.api import UsageRecordViewSet, UsageSummaryView
+from apps.deployments.usage.api import CaptureViewSet, UsageRecordViewSet, UsageSummaryView
 
 router = DefaultRouter()
 router.include_root_view = False
 router.register("deployments", DeploymentViewSet)
 router.register("usage/records", UsageRecordViewSet)
+router.register("usage/captures", CaptureViewSet)
 
 urlpatterns = [
     path("runtimes/", RuntimesView.as_view(), name="runtimes"),

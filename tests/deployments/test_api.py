@@ -95,7 +95,7 @@ def test_wrong_options_are_a_problem(model: Model) -> None:
     problem(caller().post(URL, body, content_type="application/json"), 400, "invalid_options")
 
 
-def test_only_description_and_tags_are_editable(model: Model) -> None:
+def test_a_name_is_not_editable(model: Model) -> None:
     client = caller()
     one = made(client, model)
     edited = client.patch(f"{URL}{one['id']}/", {"tags": ["b"]}, content_type="application/json")

@@ -1,7 +1,7 @@
 """Limits, timeouts and capture of a deployment, by the API and in the admin."""
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
@@ -41,6 +41,8 @@ def test_the_api_sets_and_shows_them(browser: Client, deployment: Deployment) ->
     said = Event.objects.filter(code="edited").values_list("message", flat=True)
     assert "requests a minute from 60 to unlimited" in said[0]
     assert Event.objects.filter(code="edited", by__username="anna").count() == 2
+    timeline = browser.get(f"/api/v1/deployments/{deployment.pk}/events/").json()["results"]
+    assert timeline[0]["detail"]["changed"] == {"requests_per_minute": [60, None], "idle_timeout": [2.5, None]}
 
 
 @pytest.mark.parametrize(
@@ -77,8 +79,26 @@ def test_a_new_deployment_may_have_them(browser: Client, deployment: Deployment)
     assert (made.concurrent_requests, made.total_timeout, made.captures) == (4, 0, False)
 
 
+def test_a_misspelt_limit_makes_no_deployment_without_one(browser: Client, deployment: Deployment) -> None:
+    given = {"model": deployment.model_id, "name": "other", "runtime": "echo", "requests_per_minut": 5}
+    answer = browser.post("/api/v1/deployments/", given, content_type="application/json")
+    assert (answer.status_code, "requests_per_minut" in answer.json()["detail"]) == (400, True)
+    assert not Deployment.objects.filter(name="other").exists()
+
+
+def test_who_may_only_look_changes_nothing(deployment: Deployment) -> None:
+    viewer = User.objects.create_user("vera", is_staff=True)
+    viewer.user_permissions.set(Permission.objects.filter(codename__in=["view_deployment", "invoke_deployment"]))
+    client = Client()
+    client.force_login(viewer)
+    assert patch(client, deployment, requests_per_minute=5)[0] == 403
+    deployment.refresh_from_db()
+    assert deployment.requests_per_minute is None
+
+
 def test_an_operation_checks_what_no_form_did(deployment: Deployment) -> None:
-    for given in ({"tokens_per_minute": True}, {"total_timeout": "5"}, {"capture_days": 1.5}, {"status": "deployed"}):
+    for given in ({"tokens_per_minute": True}, {"total_timeout": "5"}, {"capture_days": 1.5},
+                  {"captures": "false"}, {"status": "deployed"}):  # fmt: skip
         with pytest.raises(Problem):
             operations.edit(deployment, by=None, **given)
     assert not Event.objects.filter(code="edited").exists()
@@ -96,6 +116,18 @@ def test_the_page_writes_only_what_was_changed(browser: Client, deployment: Depl
     assert Event.objects.filter(code="edited").count() == 1
 
 
+def test_a_page_that_was_open_does_not_change_back_what_others_changed(browser: Client, deployment: Deployment) -> None:
+    url = reverse("admin:deployments_deployment_configuration", args=[deployment.pk])
+    form = browser.get(url).context["form"]
+    shown = {name: form[name].value() for name in form.fields}
+    sent = {name: "" if value is None or value is False else value for name, value in shown.items()}
+    initial = {f"initial-{name}": value for name, value in sent.items()}
+    operations.edit(deployment, by=None, tokens_per_day=1000, captures=True)
+    assert browser.post(url, {**sent, **initial, "requests_per_minute": 60}).status_code == 302
+    deployment.refresh_from_db()
+    assert (deployment.requests_per_minute, deployment.tokens_per_day, deployment.captures) == (60, 1000, True)
+
+
 def test_the_page_says_at_the_field_what_is_wrong(browser: Client, deployment: Deployment) -> None:
     url = reverse("admin:deployments_deployment_configuration", args=[deployment.pk])
     page = browser.post(url, {"capture_days": 7, "tokens_per_day": -3, "tags": ",".join("a" * n for n in range(1, 60))})
@@ -105,8 +137,6 @@ def test_the_page_says_at_the_field_what_is_wrong(browser: Client, deployment: D
 
 
 def test_who_may_not_change_sees_what_is_set(deployment: Deployment) -> None:
-    from django.contrib.auth.models import Permission
-
     viewer = User.objects.create_user("vera", is_staff=True)
     viewer.user_permissions.add(Permission.objects.get(codename="view_deployment"))
     operations.edit(deployment, by=None, requests_per_minute=60)

@@ -17,6 +17,7 @@ from pytest_django import DjangoAssertNumQueries
 from apps.apikeys import operations as apikeys
 from apps.apikeys.models import ApiKey
 from apps.deployments.models import Deployment
+from apps.deployments.usage import capture
 from tests.usage.conftest import row, write
 
 RECORDS, SUMMARY = "/api/v1/usage/records/", "/api/v1/usage/summary/"
@@ -52,6 +53,21 @@ def sheet(client: Client, address: str, **asked: Any) -> list[dict[str, str]]:
 def test_usage_needs_its_own_permission(address: str) -> None:
     assert Client().get(address).status_code == 401
     assert caller("view_deployment").get(address).status_code == 403
+
+
+def test_inputs_and_outputs_need_a_permission_of_their_own(db: None) -> None:
+    for number, deployment in enumerate(["dep_1", "dep_1", "dep_2"]):
+        capture.write([(0.0, f"req-{number}", deployment, "acc1", "/v1/x", 200, b"hello a@example.com", b"{}", False)])
+    address = "/api/v1/usage/captures/"
+    assert Client().get(address).status_code == 401
+    script = caller("view_capture")
+    found = script.get(address, {"deployment": "dep_1"}).json()["results"]
+    assert [(each["request_id"], each["request"]) for each in found] == [
+        ("req-1", "hello [email]"), ("req-0", "hello [email]"),
+    ]  # fmt: skip
+    assert len(script.get(address, {"request_id": "req-2"}).json()["results"]) == 1
+    User.objects.all().delete()
+    assert caller("view_usagerecord", "view_deployment").get(address).status_code == 403
 
 
 def test_calls_are_listed_newest_first_and_paged_without_a_count(client: Client) -> None:

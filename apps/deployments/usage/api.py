@@ -19,14 +19,14 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.deployments.usage import reports
-from apps.deployments.usage.filters import RecordFilter, account_of, indexed, moment
-from apps.deployments.usage.models import UsageRecord
-from apps.deployments.usage.serializers import UsageRecordSerializer, UsageSummarySerializer
+from apps.deployments.usage.filters import CaptureFilter, RecordFilter, account_of, indexed, moment
+from apps.deployments.usage.models import Capture, UsageRecord
+from apps.deployments.usage.serializers import CaptureSerializer, UsageRecordSerializer, UsageSummarySerializer
 from apps.deployments.usage.sheets import sheet
 from modelyard.api.errors import ProblemSerializer
 from modelyard.problems import Problem
 
-SEE = "deployments.view_usagerecord"
+SEE, SEE_CAPTURES = "deployments.view_usagerecord", "deployments.view_capture"
 REFUSED = {400: OpenApiResponse(ProblemSerializer, description="What is wrong, and what to do next.")}
 AS = OpenApiParameter("as", str, enum=["json", "csv"], description="csv: everything, for a sheet.")
 LINES = 10_000  # of a summary as JSON
@@ -77,6 +77,27 @@ class UsageRecordViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[UsageRec
             return super().list(request, *args, **kwargs)
         rows = self.filter_queryset(self.get_queryset()).order_by(*ordering(request))
         return sheet("usage-records", COLUMNS, records(rows))
+
+
+class CapturePages(CursorPagination):
+    """`?page_size=25&cursor=…`, newest first: each of them may have 128 KiB."""
+
+    page_size = 25
+    page_size_query_param = "page_size"
+    max_page_size = 100
+    ordering = "-id"
+
+
+@extend_schema_view(list=extend_schema(summary="List inputs and outputs that were kept"))
+class CaptureViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Capture]):
+    """What was kept of calls, redacted, where a deployment asks for that."""
+
+    queryset = Capture.objects.all()
+    serializer_class = CaptureSerializer
+    pagination_class = CapturePages
+    filterset_class = CaptureFilter
+    filter_backends = [DjangoFilterBackend]
+    verb_permissions = {"list": SEE_CAPTURES}
 
 
 def records(rows: QuerySet[UsageRecord], at_once: int = 2000) -> Iterator[Sequence[Any]]:

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from apps.apikeys.models import ApiKey
-from apps.deployments.usage.models import UsageRecord
+from apps.deployments.usage.models import Capture, UsageRecord
 from apps.deployments.usage.querysets import between
 from modelyard.problems import Problem
 
@@ -76,6 +76,17 @@ class RecordFilter(django_filters.FilterSet):
         """Calls that began before then."""
         end = moment(value, name)
         return queryset.filter(at__lt=end) if indexed(self.data) else between(queryset, None, end)
+
+
+class CaptureFilter(django_filters.FilterSet):
+    """`?deployment=dep_…&request_id=req_…`."""
+
+    deployment = django_filters.CharFilter(field_name="deployment_id")
+    request_id = django_filters.CharFilter(label="Of a call, as `x-request-id` and its record name it.")
+
+    class Meta:
+        model = Capture
+        fields = ["deployment", "request_id"]
 
 
 # Here, because `from` is a word of Python.

@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from apps.deployments.usage.models import UsageRecord
+from apps.deployments.usage.models import Capture, UsageRecord
 
 
 class UsageRecordSerializer(serializers.ModelSerializer[UsageRecord]):
@@ -16,6 +16,17 @@ class UsageRecordSerializer(serializers.ModelSerializer[UsageRecord]):
             "id", "at", "request_id", "account", "key_id", "key_name", "user_name", "deployment_id", "deployment_name",
             "version", "model_id", "model_name", "path", "status", "error", "streamed", "prompt_tokens",
             "completion_tokens", "estimated", "first_byte_ms", "duration_ms", "bytes_in", "bytes_out", "client",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+
+class CaptureSerializer(serializers.ModelSerializer[Capture]):
+    """Input and output of one call, redacted; `cut`: it was longer than what is kept."""
+
+    class Meta:
+        model = Capture
+        fields = [
+            "id", "at", "request_id", "account", "deployment_id", "path", "status", "request", "response", "cut",
         ]  # fmt: skip
         read_only_fields = fields
 
