@@ -8,6 +8,7 @@ import errno
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,11 @@ def _copy_rest(folder: Path, output: Path, header: GraphHeader) -> None:
         shutil.copyfile(source, output / place)
 
 
+def _outside(header: GraphHeader) -> bool:
+    """Whether weights are in a file beside the graph."""
+    return any(weights.external for weights in header.weights)
+
+
 def _graph(source: Path, target: Path, header: GraphHeader) -> None:
     """Constant folding and fusions that hold on every processor."""
     import onnxruntime as ort
@@ -98,7 +104,7 @@ def _graph(source: Path, target: Path, header: GraphHeader) -> None:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(target)
     options.log_severity_level = 3
-    if header.weight_bytes > LARGE:
+    if header.weight_bytes > LARGE or _outside(header):
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "model.onnx.data")
         options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
     ort.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
@@ -109,10 +115,23 @@ def _dynamic_int8(source: Path, target: Path, header: GraphHeader) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     progress(20, "Quantizing weights to 8 bits")
-    quantize_dynamic(
-        source, target, per_channel=True, reduce_range=False, weight_type=QuantType.QInt8,
-        use_external_data_format=header.weight_bytes > LARGE, extra_options={"MatMulConstBOnly": True},
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as elsewhere:
+        quantize_dynamic(
+            _copied(source, header, Path(elsewhere)), target, per_channel=True, reduce_range=False,
+            weight_type=QuantType.QInt8, use_external_data_format=header.weight_bytes > LARGE,
+            extra_options={"MatMulConstBOnly": True},
+        )  # fmt: skip
+
+
+def _copied(source: Path, header: GraphHeader, folder: Path) -> Path:
+    """The graph in a folder of its own: onnxruntime writes beside it what it infers, and the model's isn't written to.
+
+    Copies, because onnx refuses weights in a file that has a second name, as those that two models share have.
+    """
+    for name in {source.name, *(weights.external for weights in header.weights if weights.external)}:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source.parent / name, folder / name)
+    return folder / source.name
 
 
 def _fp16(source: Path, target: Path, header: GraphHeader) -> None:
@@ -121,7 +140,8 @@ def _fp16(source: Path, target: Path, header: GraphHeader) -> None:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     progress(20, "Reading the graph")
-    model = onnx.load(str(source))
+    with tempfile.TemporaryDirectory() as elsewhere:
+        model = onnx.load(str(_copied(source, header, Path(elsewhere)) if _outside(header) else source))
     progress(40, "Converting to 16 bits")
     large = header.weight_bytes > LARGE
     converted: Any = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=large)

@@ -1,5 +1,6 @@
 """The recipes on a real model in full precision, and on graphs that they don't fit."""
 
+import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,6 +96,27 @@ def test_the_same_graph_gives_the_same_artifact(tmp_path: Path) -> None:
     recipe = offered(model)["dynamic-int8"]
     first, second = (make(model, recipe, tmp_path / name).output / "model.onnx" for name in "ab")
     assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["graph", "dynamic-int8", "fp16"])
+def test_nothing_is_written_to_the_models_own_folder(name: str, tmp_path: Path) -> None:
+    model = replace(fp32(), path=shutil.copytree(fp32().path, tmp_path / "model"))
+    changed = model.path.stat().st_mtime_ns  # by whatever is made in it, even if it is removed again
+    assert make(model, offered(model)[name], tmp_path).exit_code == 0
+    assert model.path.stat().st_mtime_ns == changed
+
+
+@pytest.mark.parametrize(("name", "share"), [("graph", 1.05), ("dynamic-int8", 0.27), ("fp16", 0.55)])
+def test_weights_that_another_model_shares_are_read_too(name: str, share: float, tmp_path: Path) -> None:
+    folder = shutil.copytree(fp32().path, tmp_path / "model")
+    graph = onnx.load(str(folder / "model.onnx"))
+    onnx.save_model(graph, str(folder / "model.onnx"), save_as_external_data=True, location="model.onnx.data")
+    data = folder / "model.onnx.data"
+    os.link(data, tmp_path / "the-same-of-another-model")
+    model = describe(folder, format="onnx")
+    run = make(model, offered(model)[name], tmp_path)
+    assert run.exit_code == 0, run.log
+    assert sum(part.stat().st_size for part in run.output.glob("model.onnx*")) < data.stat().st_size * share
 
 
 def test_what_is_quantized_is_not_quantized_again() -> None:
