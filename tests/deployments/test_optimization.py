@@ -1,5 +1,6 @@
 """A recipe makes an artifact, the proof compares it with the original, and a person decides where they differ."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,7 @@ from apps.deployments.routing import route
 from apps.deployments.statuses import Outcome, Status
 from apps.deployments.versions import Optimization
 from modelyard import launchers
+from modelyard.launchers.base import Launcher, Observation
 from modelyard.problems import Problem
 from tests.deployments.conftest import Make, codes, settle, status
 
@@ -56,6 +58,23 @@ def test_the_report_has_both_sides(make: Make, person: User) -> None:
         for name in ("load_seconds", "latency_p50_ms", "latency_p95_ms", "requests_per_second", "peak_memory_bytes"):
             assert report[side][name] > 0, (side, name)
     assert report["measures"] == {"exact_match": 1, "token_overlap": 1}
+
+
+def test_load_time_is_known_of_an_engine_that_was_seen_before_it_began(
+    make: Make, person: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher, seen = type(launchers.default()), set[tuple[str, int]]()
+    observe = launcher.observe
+
+    def slowly(self: Launcher, unit: str) -> Observation:
+        found = observe(self, unit)
+        first = (unit, found.number) not in seen
+        seen.add((unit, found.number))
+        return replace(found, started_at=None) if first else found
+
+    monkeypatch.setattr(launcher, "observe", slowly)
+    deployment = settle(optimized(make, person, "copy"), status(Status.DEPLOYED))
+    assert 0 < deployment.versions.get().proof.report["optimized"]["load_seconds"] < 60
 
 
 def test_one_that_differs_waits_and_serves_once_it_is_accepted(make: Make, person: User) -> None:

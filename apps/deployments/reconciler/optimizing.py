@@ -205,7 +205,7 @@ class OptimizationStep:
             return
         self._remember(replica, seen)
         until = time.monotonic() + SLICE
-        if trial.load_seconds is None and not self._loaded(replica, engines, trial, seen, until):
+        if trial.load_seconds is None and not self._loaded(replica, engines, trial, until):
             self._stage(f"{label}: loading")
             return
         context = engines.context(replica)
@@ -217,7 +217,7 @@ class OptimizationStep:
         trial.keep(path)
         self._stage(f"{label}: {len(trial.latencies)} of {len(requests)} samples")
 
-    def _loaded(self, replica: Replica, engines: Engines, trial: Trial, seen: Observation, until: float) -> bool:
+    def _loaded(self, replica: Replica, engines: Engines, trial: Trial, until: float) -> bool:
         waited = policy.age(replica.launched_at, timezone.now())
         if waited > engines.ready_seconds:
             raise Failure(
@@ -236,7 +236,9 @@ class OptimizationStep:
                 if self.launcher.observe(replica.pk).state != ProcessState.RUNNING:
                     return False
                 continue
-            trial.load_seconds = policy.age(seen.started_at, timezone.now())
+            # Observed anew: what was seen before may be of a moment at which the engine hadn't been started yet.
+            since = self.launcher.observe(replica.pk).started_at or replica.launched_at
+            trial.load_seconds = policy.age(since, timezone.now())
             return True
         return False
 
