@@ -4,6 +4,7 @@ from django.urls import include, path
 from rest_framework.routers import DefaultRouter
 
 from apps.deployments.api import DeploymentViewSet, FitView, RuntimesView
+from apps.deployments.export_pages import ExportView
 from apps.deployments.usage.api import UsageRecordViewSet, UsageSummaryView
 
 router = DefaultRouter()
@@ -14,6 +15,7 @@ router.register("usage/records", UsageRecordViewSet)
 urlpatterns = [
     path("runtimes/", RuntimesView.as_view(), name="runtimes"),
     path("models/<slug:model_id>/runtimes/", FitView.as_view(), name="model-runtimes"),
+    path("models/<slug:model_id>/export/", ExportView.as_view(), name="model-export"),
     path("usage/summary/", UsageSummaryView.as_view(), name="usage-summary"),
     path("", include(router.urls)),
 ]

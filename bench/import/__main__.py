@@ -1,6 +1,6 @@
 """`make bench-import`: the import of a large zip of tensors beside `unzip` and `sha256sum` of the same files.
 
-Rounds are interleaved; medians, their ratio and the memory are printed. Everything lies in a folder of its own, which is
+Rounds are interleaved; medians, their ratio and the memory are printed. Everything lies in a folder of its own that is
 removed afterwards.
 """
 
