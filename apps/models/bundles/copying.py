@@ -82,12 +82,12 @@ def _one(source: Path, file: BundledFile, folder: Path, progress: Callable[[int]
 
 
 def _opened(source: Path, file: BundledFile) -> IO[bytes]:
-    """The file itself; a link, at any step of the way, would lead out of the bundle."""
+    """The file itself. A link, at any step of the way, would lead out of the bundle; a pipe would never end."""
     path = source / file.path
     try:
         if path.resolve() != source.resolve() / file.path:
             raise Blocked("MYI003", f"{file.path} is a link, or lies behind one.", STEP)
-        opened = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
+        opened = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
     except OSError as error:
         raise Blocked(RULE, f"{file.path} can't be read ({error.strerror}).", STEP) from None
     if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):

@@ -17,7 +17,7 @@ from apps.models import hashing, storage
 from apps.models.archive import CHUNK
 from apps.models.bundles import manifest
 from apps.models.bundles.manifest import BundledFile, BundledModel, Manifest
-from apps.models.catalogue import schema
+from apps.models.catalogue import memory, schema
 from apps.models.deployconfig.schema import NAME as CONFIG
 from apps.models.deployconfig.schema import DeployConfig
 from apps.models.models import Model, ModelFile, Status
@@ -138,6 +138,9 @@ def _entry(item: Item, slug: str) -> dict[str, Any]:
         "directory": f"models/{slug}",
         **{name: {"value": value, "source": FILES} for name, value in figures.items() if value},
     }
+    if model.size:
+        source = f"computed: bytes of the files × {memory.OVERHEAD}"
+        entry["memory"] = {"value": round(model.size * memory.OVERHEAD), "source": source}
     if config is not None and config.runtime:
         entry |= {"runtime": config.runtime, "options": config.options}
     return schema.Entry.model_validate(entry).model_dump(mode="json", exclude_unset=True)

@@ -8,7 +8,6 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
-from django.urls import reverse
 
 from apps.models.catalogue import memory, operations
 from apps.models.catalogue.api import wanted
@@ -93,13 +92,13 @@ def entry(request: HttpRequest, entry_id: str) -> HttpResponse:
 
 
 def _import(request: HttpRequest, offer: Offer) -> HttpResponse:
-    """To the page that watches the import."""
+    """To the page of the model, which shows how far its import is."""
     made: list[Model] = []
     by, name = console.person(request), request.POST.get("name", "")
     if console.once(request):
         console.attempt(request, lambda: made.append(operations.start(offer.entry.id, by=by, name=name)), "")
     if made:
-        return redirect(f"{reverse('admin:models_model_import')}?model={made[0].pk}")
+        return redirect("admin:models_model_change", made[0].pk)
     return redirect("admin:models_model_catalogue_entry", offer.entry.id)
 
 
@@ -122,8 +121,9 @@ def counted(number: int) -> str:
 def _facts(offer: Offer) -> list[tuple[str, str, str]]:
     """Each fact: what, how much, and where that is from; nothing where nobody said it."""
     entry, needed = offer.entry, memory.least(offer.entry)
+    unpinned = "not pinned: the newest is resolved" if entry.repository else ""
     rows: list[tuple[str, Any, str]] = [
-        ("Revision", entry.revision, entry.revision.value if entry.revision else "not pinned: the newest is resolved"),
+        ("Revision", entry.revision, entry.revision.value if entry.revision else unpinned),
         ("Parameters", entry.parameters, f"{entry.parameters.value:,}" if entry.parameters else ""),
         ("Weights are stored as", entry.dtype, str(entry.dtype.value) if entry.dtype else ""),
         ("Licence", entry.licence, entry.licence.value if entry.licence else ""),
