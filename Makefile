@@ -55,6 +55,9 @@ bench: .venv/dev.stamp ## the gateway side by side with nginx, LiteLLM, vllm-rou
 bench-onnx: .venv/dev.stamp ## the ONNX engine side by side with infinity-emb and MLServer (installed once outside the checkout)
 	@$(CLEAN_ENV) $(BIN)/python -m bench.onnx $(ARGS)
 
+bench-import: .venv/dev.stamp ## the import of a 5 GB zip beside unzip and sha256sum
+	@$(CLEAN_ENV) $(BIN)/python -m bench.import $(ARGS)
+
 lock: .venv/dev.stamp ## make both locks again from pyproject.toml
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --universal --python-version 3.12 \
 		--custom-compile-command "make lock" --extra onnx --group build --group demo pyproject.toml -o requirements.lock
@@ -91,4 +94,4 @@ clean: ## remove what set-up made; never the data
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable tests/plugins/modelyard-echo
 	@touch $@
 
-.PHONY: help run test test-browser test-postgres test-vllm check bench bench-onnx lock clean
+.PHONY: help run test test-browser test-postgres test-vllm check bench bench-onnx bench-import lock clean

@@ -143,13 +143,13 @@ class DeployForm(OptimizationForm):
         help_text="How long a start may take; empty: the runtime's own limit.",
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, values: Mapping[str, Mapping[str, Any]] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         ready = Model.objects.filter(status=Status.READY).order_by("name")
         self.fields["model"].queryset = ready  # type: ignore[attr-defined]
         usable = [(name, e.title) for name, e in sorted(runtimes.registry().items()) if e.runtime]
         self.fields["runtime"].choices = [("", "Automatic"), *usable]  # type: ignore[attr-defined]
-        self.add_options({})
+        self.add_options(values or {})
 
 
 class RedeployForm(OptimizationForm):

@@ -14,7 +14,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from apps.apikeys import operations as apikeys
-from apps.deployments import fit, fitting, operations, runtimes
+from apps.deployments import fit, fitting, operations, portable, runtimes
 from apps.deployments.configuration import FIELD_OF, LABELS, TRAFFIC, said
 from apps.deployments.forms import ConfigurationForm, DeployForm, RedeployForm
 from apps.deployments.models import Deployment
@@ -181,7 +181,9 @@ def add(request: HttpRequest) -> HttpResponse:
     """Deploy a model."""
     console.require(request, "deployments.add_deployment")
     model = Model.objects.filter(pk=request.GET.get("model", "")).first()
-    form = DeployForm(request.POST or None, initial={"model": model, "name": _free_name(model)})
+    kept = portable.prefilled(model)
+    initial = {"model": model, "name": _free_name(model), **(kept.initial if kept else {})}
+    form = DeployForm(request.POST or None, initial=initial, values=kept.options if kept else {})
     may_deploy = console.may(request, DEPLOY)
     if request.method == "POST" and form.is_valid():
         made = _create(request, form)
@@ -202,7 +204,8 @@ def add(request: HttpRequest) -> HttpResponse:
         "form": form,
         "may_deploy": may_deploy,
         "fit_url": reverse("admin:deployments_deployment_fit"),
-        **fitting.context(request.POST or {"model": model.pk if model else ""}),
+        "kept": kept,
+        **fitting.context(request.POST or {"model": model.pk if model else "", **(kept.given if kept else {})}),
         "no_model": not form.fields["model"].queryset.exists(),  # type: ignore[attr-defined]
     }
     return TemplateResponse(request, "deployments/admin/add.html", context)

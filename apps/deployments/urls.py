@@ -4,6 +4,7 @@ from django.urls import include, path
 from rest_framework.routers import DefaultRouter
 
 from apps.deployments.api import DeploymentViewSet, FitView, RuntimesView
+from apps.deployments.export_pages import ExportView
 from apps.deployments.invocation import invoke
 from apps.deployments.usage.api import CaptureViewSet, UsageRecordViewSet, UsageSummaryView
 
@@ -16,6 +17,7 @@ router.register("usage/captures", CaptureViewSet)
 urlpatterns = [
     path("runtimes/", RuntimesView.as_view(), name="runtimes"),
     path("models/<slug:model_id>/runtimes/", FitView.as_view(), name="model-runtimes"),
+    path("models/<slug:model_id>/export/", ExportView.as_view(), name="model-export"),
     path("usage/summary/", UsageSummaryView.as_view(), name="usage-summary"),
     path("deployments/<slug:deployment_id>/invoke/<path:path>", invoke, name="invoke"),
     path("", include(router.urls)),

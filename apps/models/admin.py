@@ -20,6 +20,7 @@ from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from apps.models import operations
+from apps.models.catalogue import pages as catalogue
 from apps.models.models import WORKING, Level, Model, Status
 from apps.models.rules import RULES
 from apps.models.serializers import MAX_DESCRIPTION
@@ -147,6 +148,8 @@ class ModelAdmin(console.ModelAdmin):
         wrap = self.admin_site.admin_view
         return [
             path("import/", wrap(self.import_view), name="models_model_import"),
+            path("catalogue/", wrap(catalogue.catalogue), name="models_model_catalogue"),
+            path("catalogue/<str:entry_id>/", wrap(catalogue.entry), name="models_model_catalogue_entry"),
             path("live/", wrap(self.live), name="models_model_live"),
             path("<slug:pk>/retry/", wrap(self.retry), name="models_model_retry"),
             *super().get_urls(),
@@ -159,6 +162,7 @@ class ModelAdmin(console.ModelAdmin):
             **self.admin_site.each_context(request),
             "title": "Import a model",
             "opts": Model._meta,
+            "source": "file",
             "max_bytes": settings.MAX_UPLOAD_BYTES,
             "max_name": operations.MAX_NAME,
             "max_description": MAX_DESCRIPTION,
@@ -251,6 +255,7 @@ class ModelAdmin(console.ModelAdmin):
             "may_delete": may("models.delete_model"),
             "retryable": retryable,
             "may_retry": retryable and may("models.import_model"),
+            "may_export": may("models.export_model") and model.status == Status.READY,
             "may_deploy": may("deployments.add_deployment") and model.status == Status.READY,
         }
 

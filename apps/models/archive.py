@@ -1,6 +1,5 @@
 """Zip archives from people we don't know: looked through before, and watched while, they are unpacked."""
 
-import hashlib
 import re
 import shutil
 import stat
@@ -13,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from apps.models import hashing
 from apps.models.rules import Blocked
 
 CHUNK = 1024 * 1024
@@ -88,22 +88,21 @@ def unpack(
 def _copy(
     archive: zipfile.ZipFile, entry: Entry, target: Path, limit: int, progress: Callable[[int], None]
 ) -> Unpacked:
-    digest, size = hashlib.sha256(), 0
+    def each(size: int) -> None:
+        _within(entry, size, limit)
+        progress(size)
+
     try:
         with archive.open(entry.info) as source, target.open("xb") as file:
-            while data := source.read(CHUNK):
-                size += len(data)
-                _within(entry, size, limit)
-                digest.update(data)
-                _write(file, data)
-                progress(size)
+            size, sha256 = hashing.copy(source, lambda data: write(file, data), CHUNK, each)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         step = "Make the zip again with an ordinary zip program."
         raise Blocked("MYI001", f"{entry.path} can't be unpacked ({error}).", step) from None
-    return Unpacked(entry.path, size, digest.hexdigest())
+    return Unpacked(entry.path, size, sha256)
 
 
-def _write(file: IO[bytes], data: bytes) -> None:
+def write(file: IO[bytes], data: bytes) -> None:
+    """Write; Blocked if the disk takes no more."""
     try:
         file.write(data)
     except OSError as error:

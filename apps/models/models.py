@@ -95,7 +95,7 @@ class Model(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-added_at"]
-        permissions: ClassVar = [("import_model", "Can import models")]
+        permissions: ClassVar = [("import_model", "Can import models"), ("export_model", "Can export models")]
         default_permissions = ("change", "delete", "view")
 
     def __str__(self) -> str:
@@ -142,3 +142,7 @@ class ImportFinding(models.Model):
 
     def __str__(self) -> str:
         return f"{self.rule} {self.level}"
+
+
+from apps.models.bundles.models import BundleOrigin  # noqa: E402, F401 (models live in their packages)
+from apps.models.deployconfig.models import KeptConfig  # noqa: E402, F401

@@ -14,7 +14,8 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from apps.models import storage
-from apps.models.models import WORKING, Model, Status
+from apps.models.bundles.models import BundleOrigin
+from apps.models.models import WORKING, Model, Source, Status
 from modelyard.problems import Problem
 
 MAX_NAME = 120  # characters of a model's name
@@ -34,16 +35,8 @@ def receive(file: "UploadedFile[Any]", *, by: User | None, description: str = ""
 
 def import_file(path: Path, name: str, *, by: User | None, description: str = "", tags: Iterable[str] = ()) -> Model:
     """Start the import of an archive on disk, which is moved into the data directory."""
-    cleaned = clean_tags(tags)
-    try:
-        with transaction.atomic():
-            model = Model.objects.create(name=name, description=description, tags=cleaned, added_by=by, stage=WAITING)
-    except IntegrityError:
-        raise Problem(
-            "name_taken",
-            f"There is a model named {name!r} already.",
-            "Rename the file (the name comes from it), or delete that model first.",
-        ) from None
+    step = "Rename the file (the name comes from it), or delete that model first."
+    model = begin(name, by=by, description=description, tags=tags, if_taken=step)
     try:
         storage.take(path, model.pk)
     except OSError as error:
@@ -55,11 +48,33 @@ def import_file(path: Path, name: str, *, by: User | None, description: str = ""
     return model
 
 
+def begin(
+    name: str,
+    *,
+    by: User | None,
+    if_taken: str,
+    source: Source = Source.FILE,
+    description: str = "",
+    tags: Iterable[str] = (),
+) -> Model:
+    """A model in Importing; a Problem, with `if_taken` as what to do, where its name is somebody else's."""
+    cleaned = clean_tags(tags)
+    try:
+        with transaction.atomic():
+            return Model.objects.create(
+                name=name, source=source, description=description, tags=cleaned, added_by=by, stage=WAITING
+            )
+    except IntegrityError:
+        raise Problem("name_taken", f"There is a model named {name!r} already.", if_taken) from None
+
+
 def retry(model: Model, *, by: User | None) -> Model:
     """Import once more from the archive that was kept."""
     if model.status == Status.IMPORT_FAILED and not retryable(model):
         raise Problem(
-            "nothing_to_retry", f"The archive of {model.name} isn't there any more.", "Delete it and import it again."
+            "nothing_to_retry",
+            f"What {model.name} is imported from isn't there any more.",
+            "Delete it and import it again.",
         )
     retried = Model.objects.filter(pk=model.pk, status=Status.IMPORT_FAILED).update(
         status=Status.IMPORTING, stage=WAITING, progress=0, attempts=0,
@@ -74,8 +89,10 @@ def retry(model: Model, *, by: User | None) -> Model:
 
 
 def retryable(model: Model) -> bool:
-    """Has its import failed, and was the archive kept?"""
-    return model.status == Status.IMPORT_FAILED and storage.upload(model.pk).exists()
+    """Has its import failed, and is what it is imported from still there?"""
+    if model.status != Status.IMPORT_FAILED:
+        return False
+    return storage.upload(model.pk).exists() or BundleOrigin.objects.filter(model=model).exists()
 
 
 def edit(model: Model, *, description: str | None = None, tags: Iterable[str] | None = None) -> Model:

@@ -14,6 +14,10 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from apps.models import archive, storage
+from apps.models.bundles import copying
+from apps.models.bundles.models import BundleOrigin
+from apps.models.deployconfig import reading as deployconfig
+from apps.models.deployconfig.schema import DeployConfig
 from apps.models.formats import Facts, inspect
 from apps.models.models import WORKING, ImportFinding, Level, Model, ModelFile, Status
 from apps.models.rules import Blocked, Found
@@ -70,13 +74,18 @@ class Import:
     def _import(self) -> None:
         made = storage.fresh(self.id)
         try:
-            files = self._unpack(made)
+            origin = BundleOrigin.objects.filter(model_id=self.id).first()
+            files = self._copy(origin, made) if origin else self._unpack(made)
             self._report(status=Status.VALIDATING, stage="Checking the files", progress=UNPACK_SHARE)
             facts = inspect(made, [file.path for file in files])
-            facts.passed("MYI001", f"{len(files)} files were unpacked and hashed.")
+            if origin:
+                facts.passed("MYI035", f"{len(files)} files were copied; each is the one of the bundle's manifest.")
+            else:
+                facts.passed("MYI001", f"{len(files)} files were unpacked and hashed.")
+            config = deployconfig.take(made, [file.path for file in files], facts) or _recommended(origin)
             for path in facts.left_out:
                 storage.discard(made / path)
-            self._register(made, [file for file in files if file.path not in facts.left_out], facts)
+            self._register(made, [file for file in files if file.path not in facts.left_out], facts, config)
         finally:
             storage.discard(made)
         storage.discard(storage.upload(self.id))
@@ -86,6 +95,10 @@ class Import:
         with archive.opened(storage.upload(self.id)) as zipped:
             entries = archive.look(zipped, limit)
             return list(archive.unpack(zipped, entries, made, limit, self._progress))
+
+    def _copy(self, origin: BundleOrigin, made: Path) -> list[archive.Unpacked]:
+        self._report(stage="Copying from the bundle")
+        return copying.copy(Path(origin.root), origin.directory, made, settings.MAX_UNPACKED_BYTES, self._progress)
 
     def _progress(self, done: int, total: int) -> None:
         if time.monotonic() - self.reported >= REPORT_EVERY:
@@ -99,7 +112,7 @@ class Import:
         if not Model.objects.filter(pk=self.id, lease_owner=self.owner, status__in=WORKING).update(**fields):
             raise Lost
 
-    def _register(self, made: Path, files: list[archive.Unpacked], facts: Facts) -> None:
+    def _register(self, made: Path, files: list[archive.Unpacked], facts: Facts, config: DeployConfig | None) -> None:
         with transaction.atomic():
             done = Model.objects.filter(pk=self.id, lease_owner=self.owner, status__in=WORKING).update(
                 status=Status.READY, stage="", progress=100, lease_owner="", lease_until=None,
@@ -113,6 +126,7 @@ class Import:
             ModelFile.objects.bulk_create(
                 ModelFile(model_id=self.id, path=file.path, size=file.size, sha256=file.sha256) for file in files
             )
+            deployconfig.keep(self.id, config)
             _write_report(self.id, facts.findings)
             # Last, so that a rename that fails takes the rows back with it.
             storage.publish(made, self.id)
@@ -130,6 +144,13 @@ class Import:
                 _write_report(self.id, [found])
         if not failed:
             self._leave_nothing()
+
+
+def _recommended(origin: BundleOrigin | None) -> DeployConfig | None:
+    """What the catalogue recommends for a model of a bundle."""
+    if origin is None or not origin.runtime:
+        return None
+    return DeployConfig(version=1, runtime=origin.runtime, options=origin.options)
 
 
 def _write_report(model_id: str, findings: list[Found]) -> None:

@@ -60,5 +60,8 @@ RULES = {
         Rule("MYI021", "The configuration can be read", Level.BLOCK),
         Rule("MYI022", "The model brings no code of its own", Level.WARN),
         Rule("MYI023", "A licence is stated", Level.WARN),
+        Rule("MYI030", "deployconfig.json can be read", Level.WARN),
+        Rule("MYI031", "deployconfig.json is of a known version", Level.WARN),
+        Rule("MYI035", "A bundle's files are those of its manifest", Level.BLOCK),
     )
 }

@@ -110,6 +110,15 @@ def runtimes(**_: Any) -> list[CheckMessage]:
     return found
 
 
+@checks.register("modelyard")
+def catalogue(**_: Any) -> list[CheckMessage]:
+    """Mistakes in the operator's catalogue; what they stand in is left out, and nothing else."""
+    from apps.models.catalogue.shelf import shelf
+
+    hint = "Mend it by docs/reference/catalogue.md; until then this entry or file isn't offered."
+    return [checks.Warning(f"{mistake}.", hint, id="modelyard.W007") for mistake in shelf().mistakes]
+
+
 @checks.register("modelyard", deploy=True)
 def exposure(**_: Any) -> list[CheckMessage]:
     """What must not be so where strangers can reach the address (`modelyard check --deploy`)."""

@@ -7,7 +7,7 @@ from django.contrib.auth.models import Group, Permission
 VIEW = ["models.view_model", "deployments.view_deployment", "deployments.view_usagerecord", "apikeys.view_apikey"]
 DEPLOY = [
     *VIEW,
-    "models.import_model", "models.change_model",
+    "models.import_model", "models.change_model", "models.export_model",
     "deployments.add_deployment", "deployments.change_deployment",
     "deployments.deploy_deployment", "deployments.undeploy_deployment", "deployments.decide_deployment",
     "deployments.invoke_deployment",

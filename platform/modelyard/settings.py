@@ -199,6 +199,7 @@ FILE_UPLOAD_TEMP_DIR = str(UPLOADS_DIR)  # the same file system as the models, s
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 MAX_UPLOAD_BYTES = environment.number("MAX_UPLOAD_BYTES", 64 * 2**30)
 MAX_UNPACKED_BYTES = environment.number("MAX_UNPACKED_BYTES", 256 * 2**30)
+CATALOGUE = environment.names("CATALOGUE")  # files, folders and bundles of the operator's, beside what ships
 MAX_REQUEST_BYTES = environment.number("MAX_REQUEST_BYTES", 32 * 2**20)  # of one call through the gateway
 
 # --- Engines ----------------------------------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ def test_a_failure_is_shown_with_what_to_do(make_zip: Zip, imported: Imported) -
     model = imported(make_zip({"pytorch_model.bin": b"x"}))
     html = client().get(page(model)).content.decode()
     assert "Convert them to safetensors" in html
-    assert "The upload wasn't kept" in html
+    assert "What it was imported from wasn't kept" in html
     assert "Retry import" not in html
     assert "Deploy this model" not in html
 

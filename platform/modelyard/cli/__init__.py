@@ -9,7 +9,7 @@ import click
 from modelyard import __version__
 from modelyard.cli import output
 
-OWN = ("up", "demo", "doctor", "startruntime", "web", "worker", "beat")
+OWN = ("up", "demo", "doctor", "startruntime", "web", "worker", "beat", "bundle", "import-bundle")
 
 
 @click.group(
@@ -87,6 +87,27 @@ def beat() -> None:
     from modelyard.cli.processes import schedule
 
     schedule()
+
+
+@cli.command()
+@click.argument("models", nargs=-1, required=True)
+@click.option("--output", "target", required=True, type=click.Path(path_type=Path), help="The folder to make.")
+def bundle(models: tuple[str, ...], target: Path) -> None:
+    """Put imported models into a folder that can be carried to where there is no network."""
+    from modelyard.cli.bundles import make
+
+    make(models, target)
+
+
+@cli.command("import-bundle")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("models", nargs=-1)
+@click.option("--sha256", default="", help="What the manifest's SHA-256 must be.")
+def import_bundle(folder: Path, models: tuple[str, ...], sha256: str) -> None:
+    """Import the models of a bundle, all or those named."""
+    from modelyard.cli.bundles import take
+
+    sys.exit(take(folder, models, sha256))
 
 
 def main() -> None:
