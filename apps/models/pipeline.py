@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from apps.models import archive, storage
+from apps.models import archive, blobs, storage
 from apps.models.formats import Facts, inspect
 from apps.models.models import WORKING, ImportFinding, Level, Model, ModelFile, Status
 from apps.models.rules import Blocked, Found
@@ -115,7 +115,7 @@ class Import:
             )
             _write_report(self.id, facts.findings)
             # Last, so that a rename that fails takes the rows back with it.
-            storage.publish(made, self.id)
+            storage.publish(made, self.id, {file.path: file.sha256 for file in files})
 
     def _failed(self, blocked: Blocked) -> None:
         found = blocked.found
@@ -157,4 +157,5 @@ def sweep() -> list[str]:
     )  # fmt: skip
     for path in storage.strays(Model.objects.values_list("pk", flat=True), time.time() - STRAY_AFTER):
         storage.discard(path)
+    blobs.sweep()
     return list(idle.filter(attempts__lt=MAX_ATTEMPTS).values_list("pk", flat=True))
