@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from apps.models import archive, storage
+from apps.models import archive, blobs, storage
 from apps.models.bundles import copying
 from apps.models.bundles.models import BundleOrigin
 from apps.models.deployconfig import reading as deployconfig
@@ -129,7 +129,7 @@ class Import:
             deployconfig.keep(self.id, config)
             _write_report(self.id, facts.findings)
             # Last, so that a rename that fails takes the rows back with it.
-            storage.publish(made, self.id)
+            storage.publish(made, self.id, {file.path: file.sha256 for file in files})
 
     def _failed(self, blocked: Blocked) -> None:
         found = blocked.found
@@ -178,4 +178,5 @@ def sweep() -> list[str]:
     )  # fmt: skip
     for path in storage.strays(Model.objects.values_list("pk", flat=True), time.time() - STRAY_AFTER):
         storage.discard(path)
+    blobs.sweep()
     return list(idle.filter(attempts__lt=MAX_ATTEMPTS).values_list("pk", flat=True))

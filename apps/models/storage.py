@@ -3,10 +3,12 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from django.conf import settings
+
+from apps.models import blobs
 
 BEING_MADE = ".importing"
 
@@ -29,11 +31,17 @@ def fresh(model_id: str) -> Path:
     return path
 
 
-def publish(made: Path, model_id: str) -> None:
-    """Make the unpacked folder the model's own, in one step; its files can't be written any more."""
+def publish(made: Path, model_id: str, hashes: Mapping[str, str]) -> None:
+    """Make the unpacked folder the model's own, in one step; its files can't be written any more.
+
+    `hashes` has the SHA-256 of each file: what another model has already is kept once.
+    """
     for path in made.rglob("*"):
         if path.is_file():
             path.chmod(0o400)
+            known = hashes.get(path.relative_to(made).as_posix())
+            if known:
+                blobs.share(path, known)
     discard(folder(model_id))
     made.replace(folder(model_id))
 
@@ -70,6 +78,6 @@ def strays(known: Iterable[str], older_than: float) -> list[Path]:
         for path in root.iterdir():
             model_id = path.name.removesuffix(BEING_MADE).removesuffix(".zip")
             with contextlib.suppress(FileNotFoundError):
-                if model_id not in names and os.stat(path).st_mtime < older_than:  # noqa: PTH116
+                if not model_id.startswith(".") and model_id not in names and os.stat(path).st_mtime < older_than:  # noqa: PTH116
                     found.append(path)
     return found
