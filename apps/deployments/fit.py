@@ -1,6 +1,6 @@
 """Which runtimes can serve a model here, why the others can't, and what memory it will need."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,11 @@ def findings(row: Model, name: str, values: Mapping[str, Any]) -> list[Finding]:
 def fits(row: Model, values: Mapping[str, Mapping[str, Any]] | None = None) -> list[Fit]:
     """Every registered runtime on this model, those that can serve it first; `values` has options by runtime."""
     found = [_fit(row, entry, (values or {}).get(name, {})) for name, entry in sorted(runtimes.registry().items())]
+    return ranked(found)
+
+
+def ranked(found: Iterable[Fit]) -> list[Fit]:
+    """Those that can serve it first, of these the ones with the fewest warnings."""
     return sorted(found, key=lambda fit: (not fit.usable, _warnings(fit), fit.entry.name))
 
 

@@ -21,6 +21,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from apps.models import operations
 from apps.models.catalogue import pages as catalogue
+from apps.models.hub import pages as hub
 from apps.models.models import WORKING, Level, Model, Status
 from apps.models.rules import RULES
 from apps.models.serializers import MAX_DESCRIPTION
@@ -29,7 +30,8 @@ from modelyard.problems import Problem
 from modelyard.serving import base_url
 
 STATUS_TONES = {
-    Status.IMPORTING: "busy", Status.VALIDATING: "busy", Status.READY: "good", Status.IMPORT_FAILED: "bad",
+    Status.IMPORTING: "busy", Status.PAUSED: "calm",
+    Status.VALIDATING: "busy", Status.READY: "good", Status.IMPORT_FAILED: "bad",
 }  # fmt: skip
 LEVEL_TONES = {Level.PASS: "good", Level.WARN: "warn", Level.BLOCK: "bad"}
 LIVE_LIMIT = 200  # rows that one poll may ask for
@@ -150,6 +152,10 @@ class ModelAdmin(console.ModelAdmin):
             path("import/", wrap(self.import_view), name="models_model_import"),
             path("catalogue/", wrap(catalogue.catalogue), name="models_model_catalogue"),
             path("catalogue/<str:entry_id>/", wrap(catalogue.entry), name="models_model_catalogue_entry"),
+            path("import/hugging-face/", wrap(hub.hub), name="models_model_hub"),
+            path("connections/", wrap(hub.connections), name="models_connections"),
+            path("connections/<system_id:pk>/<str:verb>/", wrap(hub.connection), name="models_connection"),
+            path("<slug:pk>/download/<str:verb>/", wrap(hub.steer), name="models_model_download"),
             path("live/", wrap(self.live), name="models_model_live"),
             path("<slug:pk>/retry/", wrap(self.retry), name="models_model_retry"),
             *super().get_urls(),
@@ -228,7 +234,7 @@ class ModelAdmin(console.ModelAdmin):
 
     def _model(self, request: HttpRequest, pk: str) -> Any:
         console.require(request, "models.view_model")
-        return get_object_or_404(self.get_queryset(request).select_related("added_by"), pk=pk)
+        return get_object_or_404(self.get_queryset(request).select_related("added_by", "hub_origin__connection"), pk=pk)
 
     def _context(self, request: HttpRequest, model: Model, form: EditForm) -> dict[str, Any]:
         may = console.person(request).has_perm
@@ -254,6 +260,10 @@ class ModelAdmin(console.ModelAdmin):
             "may_change": may("models.change_model"),
             "may_delete": may("models.delete_model"),
             "retryable": retryable,
+            "hub": getattr(model, "hub_origin", None),
+            "hub_page": settings.HUB_ENDPOINT,
+            "paused": model.status == Status.PAUSED,
+            "may_import": may("models.import_model"),
             "may_retry": retryable and may("models.import_model"),
             "may_export": may("models.export_model") and model.status == Status.READY,
             "may_deploy": may("deployments.add_deployment") and model.status == Status.READY,

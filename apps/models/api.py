@@ -11,6 +11,7 @@ from rest_framework.response import Response
 
 from apps.models import operations
 from apps.models.filters import ModelFilter
+from apps.models.hub import operations as hub
 from apps.models.models import Model
 from apps.models.serializers import EditModelSerializer, ImportSerializer, ModelDetailSerializer, ModelSerializer
 from modelyard.api.errors import ProblemSerializer
@@ -35,13 +36,19 @@ class ModelViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
         "retrieve": "models.view_model",
         "create": "models.import_model",
         "retry": "models.import_model",
+        "pause": "models.import_model",
+        "resume": "models.import_model",
         "partial_update": "models.change_model",
         "destroy": "models.delete_model",
     }
 
     def get_queryset(self) -> Any:
         """With the counts of their deployments."""
-        return Model.objects.with_deployment_counts().select_related("added_by").order_by("-added_at", "pk")
+        return (
+            Model.objects.with_deployment_counts()
+            .select_related("added_by", "hub_origin__connection")
+            .order_by("-added_at", "pk")
+        )
 
     def get_serializer_class(self) -> Any:
         """Lists are short, one model is whole."""
@@ -81,6 +88,18 @@ class ModelViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
     def retry(self, request: Request, pk: str) -> Response:
         """Imports once more from the archive, where that was kept."""
         return self._answer(operations.retry(self.get_object(), by=caller(request)), 202)
+
+    @extend_schema(summary="Pause a download", request=None, responses={200: ModelDetailSerializer, **REFUSED})
+    @action(detail=True, methods=["post"])
+    def pause(self, request: Request, pk: str) -> Response:
+        """Stops a download from the hub within seconds; what has come is kept."""
+        return self._answer(hub.pause(self.get_object(), by=caller(request)), 200)
+
+    @extend_schema(summary="Resume a download", request=None, responses={202: ModelDetailSerializer, **REFUSED})
+    @action(detail=True, methods=["post"])
+    def resume(self, request: Request, pk: str) -> Response:
+        """Goes on with a paused download where it ended."""
+        return self._answer(hub.resume(self.get_object(), by=caller(request)), 202)
 
     def _answer(self, model: Model, status: int) -> Response:
         body = ModelDetailSerializer(self.get_queryset().get(pk=model.pk)).data

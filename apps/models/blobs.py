@@ -28,11 +28,26 @@ def share(path: Path, sha256: str) -> bool:
     return False
 
 
+def take(sha256: str, size: int, path: Path) -> bool:
+    """Make `path` the stored content of that hash, if there is one of that size; True if there was."""
+    stored = _path(sha256)
+    try:
+        if stored.stat().st_size != size:
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.link(stored, path)
+    except OSError:
+        return False
+    return True
+
+
 def _take(stored: Path, path: Path) -> bool:
     beside = path.with_name(f".{uuid.uuid4().hex}")
     try:
         if stored.stat().st_size != path.stat().st_size:
             return False  # whatever that is, it isn't the same
+        if stored.samefile(path):
+            return True
         os.link(stored, beside)
     except OSError:
         return False  # swept at this moment, or too many names

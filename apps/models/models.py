@@ -16,11 +16,14 @@ class Status(models.TextChoices):
     """Where a model's import stands.
 
     (upload) -> IMPORTING -> VALIDATING -> READY
-                    |            |
-                    +------------+-> IMPORT_FAILED
+                 ^  |            |
+          PAUSED-+<-+------------+-> IMPORT_FAILED
+
+    Only a download can be paused; a failed import can be tried again while what it is from is still there.
     """
 
     IMPORTING = "importing", "Importing"
+    PAUSED = "paused", "Paused"
     VALIDATING = "validating", "Validating"
     READY = "ready", "Ready"
     IMPORT_FAILED = "import_failed", "Import failed"
@@ -146,3 +149,4 @@ class ImportFinding(models.Model):
 
 from apps.models.bundles.models import BundleOrigin  # noqa: E402, F401 (models live in their packages)
 from apps.models.deployconfig.models import KeptConfig  # noqa: E402, F401
+from apps.models.hub.models import Connection, HubOrigin  # noqa: E402, F401

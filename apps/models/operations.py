@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from apps.models import storage
 from apps.models.bundles.models import BundleOrigin
+from apps.models.hub.models import HubOrigin
 from apps.models.models import WORKING, Model, Source, Status
 from modelyard.problems import Problem
 
@@ -69,7 +70,7 @@ def begin(
 
 
 def retry(model: Model, *, by: User | None) -> Model:
-    """Import once more from the archive that was kept."""
+    """Import once more from what it is from; a download goes on where it ended."""
     if model.status == Status.IMPORT_FAILED and not retryable(model):
         raise Problem(
             "nothing_to_retry",
@@ -92,7 +93,8 @@ def retryable(model: Model) -> bool:
     """Has its import failed, and is what it is imported from still there?"""
     if model.status != Status.IMPORT_FAILED:
         return False
-    return storage.upload(model.pk).exists() or BundleOrigin.objects.filter(model=model).exists()
+    origins = (BundleOrigin, HubOrigin)
+    return storage.upload(model.pk).exists() or any(each.objects.filter(model=model).exists() for each in origins)
 
 
 def edit(model: Model, *, description: str | None = None, tags: Iterable[str] | None = None) -> Model:

@@ -19,8 +19,11 @@ from apps.models.bundles.models import BundleOrigin
 from apps.models.deployconfig import reading as deployconfig
 from apps.models.deployconfig.schema import DeployConfig
 from apps.models.formats import Facts, inspect
+from apps.models.hub.fetching import Download
+from apps.models.hub.models import HubOrigin
 from apps.models.models import WORKING, ImportFinding, Level, Model, ModelFile, Status
 from apps.models.rules import Blocked, Found
+from modelyard.problems import Problem
 
 LEASE = 60  # seconds; renewed with every report of progress
 REPORT_EVERY = 1.0  # seconds
@@ -52,6 +55,8 @@ class Import:
             self._import()
         except Blocked as blocked:
             self._failed(blocked)
+        except Problem as problem:
+            self._ended(problem.code, problem.message, problem.next_step, [])
         except OSError as error:
             step = "Free some space in the data directory or mend its disk, then retry the import."
             self._failed(Blocked("MYI008", f"The files can't be written ({error.strerror or error}).", step))
@@ -60,7 +65,7 @@ class Import:
 
     def _leave_nothing(self) -> None:
         if not Model.objects.filter(pk=self.id).exists():
-            storage.remove(self.id)
+            storage.remove(self.id)  # what a paused download has got so far stays
 
     def _take_lease(self) -> bool:
         now = timezone.now()
@@ -72,33 +77,46 @@ class Import:
         return bool(taken)
 
     def _import(self) -> None:
-        made = storage.fresh(self.id)
+        hub = HubOrigin.objects.filter(model_id=self.id).first()
+        made = storage.begun(self.id) if hub else storage.fresh(self.id)
         try:
             origin = BundleOrigin.objects.filter(model_id=self.id).first()
-            files = self._copy(origin, made) if origin else self._unpack(made)
+            files, how = (
+                self._download(hub, made) if hub else self._copy(origin, made) if origin else self._unpack(made)
+            )
             self._report(status=Status.VALIDATING, stage="Checking the files", progress=UNPACK_SHARE)
             facts = inspect(made, [file.path for file in files])
-            if origin:
-                facts.passed("MYI035", f"{len(files)} files were copied; each is the one of the bundle's manifest.")
-            else:
-                facts.passed("MYI001", f"{len(files)} files were unpacked and hashed.")
-            config = deployconfig.take(made, [file.path for file in files], facts) or _recommended(origin)
+            facts.findings.append(how)
+            config = deployconfig.take(made, [file.path for file in files], facts) or _recommended(origin, hub)
+            if hub:
+                facts.task, facts.licence = facts.task or hub.task, facts.licence or hub.licence
             for path in facts.left_out:
                 storage.discard(made / path)
             self._register(made, [file for file in files if file.path not in facts.left_out], facts, config)
         finally:
-            storage.discard(made)
+            if not hub:  # what has been downloaded is kept for the next try
+                storage.discard(made)
         storage.discard(storage.upload(self.id))
 
-    def _unpack(self, made: Path) -> list[archive.Unpacked]:
+    def _unpack(self, made: Path) -> tuple[list[archive.Unpacked], Found]:
         limit = settings.MAX_UNPACKED_BYTES
         with archive.opened(storage.upload(self.id)) as zipped:
             entries = archive.look(zipped, limit)
-            return list(archive.unpack(zipped, entries, made, limit, self._progress))
+            files = list(archive.unpack(zipped, entries, made, limit, self._progress))
+        return files, Found("MYI001", Level.PASS, f"{len(files)} files were unpacked and hashed.")
 
-    def _copy(self, origin: BundleOrigin, made: Path) -> list[archive.Unpacked]:
+    def _copy(self, origin: BundleOrigin, made: Path) -> tuple[list[archive.Unpacked], Found]:
         self._report(stage="Copying from the bundle")
-        return copying.copy(Path(origin.root), origin.directory, made, settings.MAX_UNPACKED_BYTES, self._progress)
+        limit = settings.MAX_UNPACKED_BYTES
+        files = copying.copy(Path(origin.root), origin.directory, made, limit, self._progress)
+        said = f"{len(files)} files were copied; each is the one of the bundle's manifest."
+        return files, Found("MYI035", Level.PASS, said)
+
+    def _download(self, hub: HubOrigin, made: Path) -> tuple[list[archive.Unpacked], Found]:
+        self._report(stage="Downloading")
+        files = Download(hub, made, self._report, UNPACK_SHARE).run()
+        said = f"{len(files)} files of {hub} were downloaded; each has the size and the hash that the hub states."
+        return files, Found("MYI032", Level.PASS, said)
 
     def _progress(self, done: int, total: int) -> None:
         if time.monotonic() - self.reported >= REPORT_EVERY:
@@ -135,19 +153,25 @@ class Import:
         found = blocked.found
         if found.rule not in KEEP_ARCHIVE:
             storage.discard(storage.upload(self.id))
+            storage.discard(storage.begun(self.id))
+        self._ended(found.rule, found.finding, found.next_step, [found])
+
+    def _ended(self, code: str, failure: str, next_step: str, report: list[Found]) -> None:
         with transaction.atomic():
             failed = Model.objects.filter(pk=self.id, lease_owner=self.owner).update(
                 status=Status.IMPORT_FAILED, stage="", lease_owner="", lease_until=None,
-                failure_code=found.rule, failure=found.finding, next_step=found.next_step,
+                failure_code=code, failure=failure, next_step=next_step,
             )  # fmt: skip
             if failed:
-                _write_report(self.id, [found])
+                _write_report(self.id, report)
         if not failed:
             self._leave_nothing()
 
 
-def _recommended(origin: BundleOrigin | None) -> DeployConfig | None:
-    """What the catalogue recommends for a model of a bundle."""
+def _recommended(origin: BundleOrigin | None, hub: HubOrigin | None) -> DeployConfig | None:
+    """What the catalogue recommends for the model."""
+    if hub and hub.config:
+        return DeployConfig.model_validate(hub.config)
     if origin is None or not origin.runtime:
         return None
     return DeployConfig(version=1, runtime=origin.runtime, options=origin.options)

@@ -62,6 +62,7 @@ RULES = {
         Rule("MYI023", "A licence is stated", Level.WARN),
         Rule("MYI030", "deployconfig.json can be read", Level.WARN),
         Rule("MYI031", "deployconfig.json is of a known version", Level.WARN),
+        Rule("MYI032", "Each downloaded file has the size and the hash that the hub states", Level.BLOCK),
         Rule("MYI035", "A bundle's files are those of its manifest", Level.BLOCK),
     )
 }

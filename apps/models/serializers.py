@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from apps.models import operations
+from apps.models.hub.origin import HubOriginSerializer
 from apps.models.models import ImportFinding, Model, ModelFile
 
 MAX_DESCRIPTION = 10_000  # characters
@@ -53,10 +54,11 @@ class ModelDetailSerializer(ModelSerializer):
 
     files = ModelFileSerializer(many=True, read_only=True)
     findings = FindingSerializer(many=True, read_only=True)
-    retryable = serializers.SerializerMethodField(help_text="The import failed, and its archive was kept.")
+    hub = HubOriginSerializer(source="hub_origin", default=None, read_only=True)
+    retryable = serializers.SerializerMethodField(help_text="The import failed, and what it is from is still there.")
 
     class Meta(ModelSerializer.Meta):
-        fields = [*ModelSerializer.Meta.fields, "retryable", "files", "findings"]
+        fields = [*ModelSerializer.Meta.fields, "hub", "retryable", "files", "findings"]
         read_only_fields = fields
 
     def get_retryable(self, model: Model) -> bool:

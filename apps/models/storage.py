@@ -23,6 +23,18 @@ def upload(model_id: str) -> Path:
     return Path(settings.UPLOADS_DIR) / f"{model_id}.zip"
 
 
+def free_bytes() -> int:
+    """Free bytes of the disk that models are on."""
+    return shutil.disk_usage(settings.MODELS_DIR).free
+
+
+def begun(model_id: str) -> Path:
+    """The folder beside the model's own with whatever an earlier try left in it: for imports that go on."""
+    path = folder(model_id).with_name(f"{model_id}{BEING_MADE}")
+    path.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
 def fresh(model_id: str) -> Path:
     """An empty folder to unpack into, beside the model's own; what an interrupted import left there is removed."""
     path = folder(model_id).with_name(f"{model_id}{BEING_MADE}")

@@ -31,6 +31,11 @@ def names(name: str) -> list[str]:
     return [part.strip() for part in text(name).split(",") if part.strip()]
 
 
+def hub_endpoint() -> str:
+    """Where models are downloaded from: HF_ENDPOINT, as every tool of Hugging Face reads it, or Hugging Face."""
+    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").strip().rstrip("/")
+
+
 def data_directory() -> Path:
     """Where everything that must survive lives: database, models, logs, engine records."""
     return Path(text("DATA_DIR") or Path.home() / ".modelyard").expanduser().absolute()

@@ -25,3 +25,8 @@ def artifact() -> str:
 
 def replica() -> str:
     return new("rep")
+
+
+def connection() -> str:
+    """Of a connection to the hub."""
+    return new("con")

@@ -7,7 +7,7 @@ from django.contrib.auth.models import Group, Permission
 VIEW = ["models.view_model", "deployments.view_deployment", "deployments.view_usagerecord", "apikeys.view_apikey"]
 DEPLOY = [
     *VIEW,
-    "models.import_model", "models.change_model", "models.export_model",
+    "models.import_model", "models.view_connection", "models.change_model", "models.export_model",
     "deployments.add_deployment", "deployments.change_deployment",
     "deployments.deploy_deployment", "deployments.undeploy_deployment", "deployments.decide_deployment",
     "deployments.invoke_deployment",
@@ -16,7 +16,15 @@ DEPLOY = [
 GROUPS = {
     "Viewers": VIEW,
     "Deployers": DEPLOY,
-    "Platform admins": [*DEPLOY, "models.delete_model", "deployments.delete_deployment", "deployments.view_capture"],
+    "Platform admins": [
+        *DEPLOY,
+        "models.delete_model",
+        "deployments.delete_deployment",
+        "deployments.view_capture",
+        "models.add_connection",
+        "models.change_connection",
+        "models.delete_connection",
+    ],
 }
 
 

@@ -199,6 +199,8 @@ FILE_UPLOAD_TEMP_DIR = str(UPLOADS_DIR)  # the same file system as the models, s
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 MAX_UPLOAD_BYTES = environment.number("MAX_UPLOAD_BYTES", 64 * 2**30)
 MAX_UNPACKED_BYTES = environment.number("MAX_UNPACKED_BYTES", 256 * 2**30)
+HUB_ENDPOINT = environment.hub_endpoint()  # or a mirror of it
+HUB_STALL_SECONDS = environment.number("HUB_STALL_SECONDS", 60)  # without a byte, after which a download is begun anew
 CATALOGUE = environment.names("CATALOGUE")  # files, folders and bundles of the operator's, beside what ships
 MAX_REQUEST_BYTES = environment.number("MAX_REQUEST_BYTES", 32 * 2**20)  # of one call through the gateway
 
@@ -241,7 +243,7 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": environment.text("LOG_LEVEL", "INFO")},
-    "loggers": {"django.server": {"level": "WARNING"}, "httpx": {"level": "WARNING"}},
+    "loggers": {"django.server": {"level": "WARNING"}, "httpx": {"level": "WARNING"}, "httpx2": {"level": "WARNING"}},
 }
 
 # --- Admin ------------------------------------------------------------------------------------------------------------

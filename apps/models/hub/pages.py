@@ -1,0 +1,145 @@
+"""Hugging Face in the admin: look at a repository, import it, and the connections."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.http.request import QueryDict
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.views.decorators.http import require_POST
+
+from apps.models.catalogue import shelf
+from apps.models.hub import operations, serving
+from apps.models.hub.api import asked, moved
+from apps.models.hub.models import Connection
+from apps.models.hub.preflight import Preflight, look
+from apps.models.models import Model
+from modelyard import console
+from modelyard.problems import Problem
+
+MAY = "models.import_model"
+FILES_SHOWN = 300
+
+
+def hub(request: HttpRequest) -> HttpResponse:
+    """A GET looks, if it names a repository; a POST imports what was looked at."""
+    console.require(request, MAY)
+    given = _given(request.POST if request.method == "POST" else request.GET)
+    found, problem = None, None
+    if given["repository"]:
+        try:
+            found = look(asked(given))
+            if request.method == "POST":
+                return _import(request, found, given)
+        except Problem as refused:
+            problem = refused
+    return TemplateResponse(request, "models/admin/hub.html", _context(request, given, found, problem))
+
+
+def _given(data: QueryDict) -> dict[str, Any]:
+    given: dict[str, Any] = {
+        name: data.get(name, "").strip()
+        for name in ("repository", "revision", "connection", "variant", "name", "entry", "commit", "description")
+    }
+    patterns = [*data.getlist("files"), *data.get("patterns", "").replace(",", "\n").splitlines()]
+    return {**given, "patterns": [pattern.strip() for pattern in patterns if pattern.strip()]}
+
+
+def _import(request: HttpRequest, found: Preflight, given: dict[str, Any]) -> HttpResponse:
+    moved(found, given["commit"])
+    if not console.once(request):
+        return redirect("admin:models_model_changelist")
+    model = operations.start(
+        found, by=console.person(request), name=given["name"], description=given["description"],
+        config=_recommended(given["entry"]),
+    )  # fmt: skip
+    return redirect("admin:models_model_change", model.pk)
+
+
+def _recommended(entry_id: str) -> dict[str, Any] | None:
+    """What the catalogue says of how to deploy it; kept with the model for the deploy form."""
+    try:
+        entry = shelf.find(entry_id).entry if entry_id else None
+    except Problem:
+        return None
+    return {"version": 1, "runtime": entry.runtime, "options": entry.options} if entry and entry.runtime else None
+
+
+def _context(request: HttpRequest, given: dict[str, Any], found: Preflight | None, problem: Any) -> dict[str, Any]:
+    taken = {file.path for file in found.taken} if found else set()
+    files = sorted(found.files, key=lambda file: (file.path not in taken, -file.size)) if found else []
+    return {
+        **admin.site.each_context(request),
+        "title": "Import a model",
+        "opts": Model._meta,
+        "source": "hub",
+        "given": given,
+        "patterns": "\n".join(given["patterns"]),
+        "connections": Connection.objects.order_by("name"),
+        "may_connect": console.may(request, "models.add_connection"),
+        "found": found,
+        "problem": problem,
+        "files": [(file, file.path in taken) for file in files[:FILES_SHOWN]],
+        "more_files": max(len(files) - FILES_SHOWN, 0),
+        "answers": serving.answers(found) if found else [],
+        "after": found.free - found.total if found else 0,
+        "form_id": console.form_id(),
+    }
+
+
+def connections(request: HttpRequest) -> HttpResponse:
+    """The list, and the form that makes one."""
+    console.require(request, "models.view_connection")
+    if request.method == "POST":
+        console.require(request, "models.add_connection")
+        name, token = request.POST.get("name", ""), request.POST.get("token", "")
+        made: list[Connection] = []
+        by = console.person(request)
+        if console.attempt(request, lambda: made.append(operations.connect(name, token, by=by)), "The token is kept."):
+            _test(request, made[0])
+        return redirect("admin:models_connections")
+    context = {
+        **admin.site.each_context(request),
+        "title": "Connections",
+        "opts": Model._meta,
+        "connections": Connection.objects.select_related("created_by"),
+        "may_add": console.may(request, "models.add_connection"),
+        "may_change": console.may(request, "models.change_connection"),
+        "may_delete": console.may(request, "models.delete_connection"),
+    }
+    return TemplateResponse(request, "models/admin/connections.html", context)
+
+
+@require_POST
+def connection(request: HttpRequest, pk: str, verb: str) -> HttpResponse:
+    """Test, replace or delete one."""
+    needed = {"test": "models.view_connection", "replace": "models.change_connection",
+              "delete": "models.delete_connection"}[verb]  # fmt: skip
+    console.require(request, needed)
+    one, by = get_object_or_404(Connection, pk=pk), console.person(request)
+    if verb == "test":
+        _test(request, one)
+    elif verb == "replace":
+        token = request.POST.get("token", "")
+        if console.attempt(request, lambda: operations.replace_token(one, token, by=by), "The token was replaced."):
+            _test(request, one)
+    else:
+        console.attempt(request, lambda: operations.disconnect(one, by=by), f"{one.name} was deleted.")
+    return redirect("admin:models_connections")
+
+
+def _test(request: HttpRequest, one: Connection) -> None:
+    console.attempt(request, lambda: operations.test(one), f"The hub takes the token of {one.name}.")
+
+
+@require_POST
+def steer(request: HttpRequest, pk: str, verb: str) -> HttpResponse:
+    """Pause or resume a download."""
+    console.require(request, MAY)
+    model, by = get_object_or_404(Model, pk=pk), console.person(request)
+    if verb == "pause":
+        console.attempt(request, lambda: operations.pause(model, by=by), f"The download of {model.name} is paused.")
+    else:
+        console.attempt(request, lambda: operations.resume(model, by=by), f"The download of {model.name} goes on.")
+    return redirect("admin:models_model_change", pk)

@@ -1,0 +1,1 @@
+"""Imports from Hugging Face, against a server that speaks its HTTP API."""
