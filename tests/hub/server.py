@@ -186,15 +186,15 @@ class Base(BaseHTTPRequestHandler):
         troubles, sent = self.hub.troubles, 0
         breaks = troubles.break_after if troubles.breaks else None
         hangs = troubles.hang_after if troubles.hangs else None
-        troubles.breaks -= breaks is not None
-        troubles.hangs -= hangs is not None
         piece = max(troubles.speed // 20, 1) if troubles.speed else 64 * 1024
         for start in range(0, len(data), piece):
             if breaks is not None and sent >= breaks:
+                troubles.breaks -= 1
                 self.connection.close()
                 self.close_connection = True
                 return
             if hangs is not None and sent >= hangs:
+                troubles.hangs -= 1
                 self.hub.over.wait(60)
                 self.close_connection = True
                 return
