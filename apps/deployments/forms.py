@@ -19,7 +19,7 @@ from apps.deployments import configuration, runtimes
 from apps.deployments.models import Deployment
 from apps.deployments.routing import usual_timeouts
 from apps.deployments.versions import THRESHOLD, Optimization
-from apps.models.models import Model, Status
+from apps.models.models import USABLE, Model
 from modelyard.runtimes import Recipe
 
 Schema = Mapping[str, Any]
@@ -145,7 +145,7 @@ class DeployForm(OptimizationForm):
 
     def __init__(self, *args: Any, values: Mapping[str, Mapping[str, Any]] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        ready = Model.objects.filter(status=Status.READY).order_by("name")
+        ready = Model.objects.filter(status__in=USABLE).order_by("name")
         self.fields["model"].queryset = ready  # type: ignore[attr-defined]
         usable = [(name, e.title) for name, e in sorted(runtimes.registry().items()) if e.runtime]
         self.fields["runtime"].choices = [("", "Automatic"), *usable]  # type: ignore[attr-defined]

@@ -126,6 +126,7 @@ class Version(models.Model):
 
     deployment = models.ForeignKey(Deployment, models.CASCADE, related_name="versions")
     number = models.PositiveIntegerField()
+    model_revision = models.PositiveIntegerField(default=1, help_text="The revision of the model that it serves.")
     options = models.JSONField(default=dict)
     replicas_wanted = models.PositiveSmallIntegerField("replicas", default=1)
     ready_seconds = models.PositiveIntegerField("start limit (s)", null=True, blank=True)

@@ -19,7 +19,7 @@ from apps.deployments.models import Deployment, Proof, Replica, Version
 from apps.deployments.statuses import IDLE, RETRIGGERABLE, WORKING, Desired, Outcome, ReplicaState, Status
 from apps.deployments.transitions import move, record
 from apps.deployments.versions import NONE, Optimization
-from apps.models.models import Model
+from apps.models.models import USABLE, Model
 from apps.models.models import Status as ModelStatus
 from modelyard import changes, launchers
 from modelyard.problems import Problem
@@ -47,7 +47,7 @@ def create(
 
     `traffic` has any of `configuration.TRAFFIC`: limits, timeouts, capture.
     """
-    if model.status != ModelStatus.READY:
+    if model.status not in USABLE:
         raise Problem(
             "model_not_ready",
             f"{model.name} isn't ready to deploy: its import is {ModelStatus(model.status).label.lower()}.",
@@ -263,7 +263,7 @@ def _serving(deployment: Deployment) -> tuple[Runtime[Any], RuntimeModel, Option
     runtime = runtimes.get(deployment.runtime)
     if version is None:
         return runtime, runtimes.as_contract(deployment.model), runtimes.options_of(runtime, {})
-    model = runtimes.model_for(deployment.model, version.artifact)
+    model = runtimes.model_for(deployment.model, version.model_revision, version.artifact)
     return runtime, model, runtimes.options_for(runtime, version)
 
 

@@ -12,8 +12,7 @@ from apps.deployments.models import Deployment, Version
 from apps.models import exporting
 from apps.models.deployconfig import reading
 from apps.models.deployconfig.schema import DeployConfig, Optimization, Origin, Scaling
-from apps.models.models import Model
-from apps.models.models import Status as ModelStatus
+from apps.models.models import USABLE, Model
 from modelyard import __version__
 from modelyard.problems import Problem
 
@@ -30,7 +29,7 @@ class Export:
 
 def export(model: Model, deployment_id: str = "") -> Export:
     """The zip of a model, with how that deployment (else the last one) runs it. A Problem if it can't be."""
-    if model.status != ModelStatus.READY:
+    if model.status not in USABLE:
         step = "Wait until the import is Ready, or mend what its report says."
         raise Problem("model_not_ready", f"{model.name} can't be exported: it isn't Ready.", step)
     chosen = _chosen(model, deployment_id)

@@ -91,24 +91,25 @@ def options_of(runtime: Runtime[Any], values: Mapping[str, Any]) -> Options:
     return options
 
 
-def as_contract(row: ModelRow) -> Model:
-    """An imported model as a runtime sees it."""
+def as_contract(row: ModelRow, revision: int = 0) -> Model:
+    """A revision of an imported model as a runtime sees it; the newest for 0."""
+    number = revision or row.revision
     return Model(
         id=row.pk,
         name=row.name,
-        path=storage.folder(row.pk),
+        path=storage.folder(row.pk, number),
         format=row.format,
         task=row.task,
         architecture=row.architecture,
         parameters=row.parameter_count,
         context_length=row.context_length,
-        files=tuple(ModelFile(file.path, file.size, file.sha256) for file in row.files.all()),
+        files=tuple(ModelFile(file.path, file.size, file.sha256) for file in row.all_files.filter(revision=number)),
     )
 
 
-def model_for(row: ModelRow, artifact: Artifact | None) -> Model:
-    """What a version serves: the model, or the artifact that a recipe made of it."""
-    model = as_contract(row)
+def model_for(row: ModelRow, revision: int, artifact: Artifact | None) -> Model:
+    """What a version serves: its revision of the model, or the artifact that a recipe made of that."""
+    model = as_contract(row, revision)
     if artifact is None:
         return model
     files = tuple(ModelFile(file["path"], file["size"], file["sha256"]) for file in artifact.files)

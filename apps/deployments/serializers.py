@@ -45,9 +45,9 @@ class VersionSerializer(serializers.ModelSerializer[Version]):
     class Meta:
         model = Version
         fields = [
-            "number", "options", "replicas_wanted", "ready_seconds", "recipe", "recipe_options", "threshold",
-            "artifact", "proof", "estimate", "peak_memory", "created_by", "created_at", "started_at", "ready_at",
-            "ended_at", "outcome", "reason",
+            "number", "model_revision", "options", "replicas_wanted", "ready_seconds", "recipe", "recipe_options",
+            "threshold", "artifact", "proof", "estimate", "peak_memory", "created_by", "created_at", "started_at",
+            "ready_at", "ended_at", "outcome", "reason",
         ]  # fmt: skip
         read_only_fields = fields
 

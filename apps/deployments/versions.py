@@ -44,6 +44,7 @@ def plan(
         "replicas_wanted": replicas,
         "ready_seconds": ready_seconds,
         "estimate": asdict(found) if found else {},
+        "model_revision": model.revision,
     }
     if not optimization.recipe:
         return fields
@@ -67,7 +68,7 @@ def plan(
 
 def without_optimization(deployment: Deployment, version: Version) -> dict[str, Any]:
     """The fields of the same version, not optimized."""
-    return plan(
+    plain = plan(
         deployment.model,
         deployment.runtime,
         version.options,
@@ -75,6 +76,7 @@ def without_optimization(deployment: Deployment, version: Version) -> dict[str, 
         replicas=version.replicas_wanted,
         ready_seconds=version.ready_seconds,
     )
+    return {**plain, "model_revision": version.model_revision}
 
 
 def add(deployment: Deployment, fields: dict[str, Any], *, by: User | None) -> Version:

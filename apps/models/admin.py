@@ -22,7 +22,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 from apps.models import operations
 from apps.models.catalogue import pages as catalogue
 from apps.models.hub import pages as hub
-from apps.models.models import WORKING, Level, Model, Status
+from apps.models.models import USABLE, WORKING, Level, Model, Revision, Status
 from apps.models.rules import RULES
 from apps.models.serializers import MAX_DESCRIPTION
 from modelyard import console
@@ -31,7 +31,7 @@ from modelyard.serving import base_url
 
 STATUS_TONES = {
     Status.IMPORTING: "busy", Status.PAUSED: "calm",
-    Status.VALIDATING: "busy", Status.READY: "good", Status.IMPORT_FAILED: "bad",
+    Status.VALIDATING: "busy", Status.UPDATING: "busy", Status.READY: "good", Status.IMPORT_FAILED: "bad",
 }  # fmt: skip
 LEVEL_TONES = {Level.PASS: "good", Level.WARN: "warn", Level.BLOCK: "bad"}
 LIVE_LIMIT = 200  # rows that one poll may ask for
@@ -155,6 +155,7 @@ class ModelAdmin(console.ModelAdmin):
             path("import/hugging-face/", wrap(hub.hub), name="models_model_hub"),
             path("connections/", wrap(hub.connections), name="models_connections"),
             path("connections/<system_id:pk>/<str:verb>/", wrap(hub.connection), name="models_connection"),
+            path("<slug:pk>/update/", wrap(hub.update), name="models_model_update"),
             path("<slug:pk>/download/<str:verb>/", wrap(hub.steer), name="models_model_download"),
             path("live/", wrap(self.live), name="models_model_live"),
             path("<slug:pk>/retry/", wrap(self.retry), name="models_model_retry"),
@@ -256,18 +257,27 @@ class ModelAdmin(console.ModelAdmin):
                 (row, RULES.get(row.rule), console.badge(Level(row.level).label, LEVEL_TONES[Level(row.level)]))
                 for row in model.findings.all()
             ],
-            "working": model.status in WORKING,
+            "working": model.status in WORKING - USABLE,
             "may_change": may("models.change_model"),
             "may_delete": may("models.delete_model"),
             "retryable": retryable,
             "hub": getattr(model, "hub_origin", None),
             "hub_page": settings.HUB_ENDPOINT,
+            "revisions": _revisions(model),
+            "updating": model.status == Status.UPDATING,
             "paused": model.status == Status.PAUSED,
             "may_import": may("models.import_model"),
             "may_retry": retryable and may("models.import_model"),
-            "may_export": may("models.export_model") and model.status == Status.READY,
-            "may_deploy": may("deployments.add_deployment") and model.status == Status.READY,
+            "may_export": may("models.export_model") and model.status in USABLE,
+            "may_deploy": may("deployments.add_deployment") and model.status in USABLE,
         }
+
+
+def _revisions(model: Model) -> list[tuple[Revision, int]]:
+    """Each with the number of deployments that are set to it; nothing to tell while there is one."""
+    found = list(model.revisions.all())
+    users = dict(Model.objects.users_by_revision(model.pk)) if len(found) > 1 else {}
+    return [(revision, users.get(revision.number, 0)) for revision in found] if len(found) > 1 else []
 
 
 def _edit(model: Model, form: EditForm) -> bool:

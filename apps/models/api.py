@@ -12,10 +12,12 @@ from rest_framework.response import Response
 from apps.models import operations
 from apps.models.filters import ModelFilter
 from apps.models.hub import operations as hub
+from apps.models.hub.serializers import Looked, NewerSerializer
 from apps.models.models import Model
 from apps.models.serializers import EditModelSerializer, ImportSerializer, ModelDetailSerializer, ModelSerializer
 from modelyard.api.errors import ProblemSerializer
 from modelyard.api.permissions import caller
+from modelyard.problems import Problem
 
 PROBLEM = OpenApiResponse(ProblemSerializer, description="A problem body: what happened and what to do next.")
 REFUSED = {400: PROBLEM, 403: PROBLEM, 404: PROBLEM, 409: PROBLEM}
@@ -38,6 +40,9 @@ class ModelViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
         "retry": "models.import_model",
         "pause": "models.import_model",
         "resume": "models.import_model",
+        "newer": "models.import_model",
+        "update_revision": "models.import_model",
+        "cancel_update": "models.import_model",
         "partial_update": "models.change_model",
         "destroy": "models.delete_model",
     }
@@ -100,6 +105,31 @@ class ModelViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
     def resume(self, request: Request, pk: str) -> Response:
         """Goes on with a paused download where it ended."""
         return self._answer(hub.resume(self.get_object(), by=caller(request)), 202)
+
+    @extend_schema(summary="Look for a newer revision", responses={200: NewerSerializer, **REFUSED})
+    @action(detail=True, methods=["get"])
+    def newer(self, request: Request, pk: str) -> Response:
+        """Asks the hub; `newer` is null if the newest is here."""
+        found = hub.newer(self.get_object())
+        return Response(NewerSerializer({"newer": Looked(found, []) if found else None}).data)
+
+    @extend_schema(
+        summary="Update to the newest revision", request=None, responses={202: ModelDetailSerializer, **REFUSED}
+    )
+    @action(detail=True, methods=["post"], url_path="update")
+    def update_revision(self, request: Request, pk: str) -> Response:
+        """Downloads it beside the one that is here; deployments stay with theirs until they are re-deployed."""
+        model = self.get_object()
+        found = hub.newer(model)
+        if found is None:
+            raise Problem("up_to_date", "The newest revision is here already.", "Nothing is to be done.")
+        return self._answer(hub.update(model, found, by=caller(request)), 202)
+
+    @extend_schema(summary="Cancel an update", request=None, responses={200: ModelDetailSerializer, **REFUSED})
+    @action(detail=True, methods=["post"], url_path="cancel-update")
+    def cancel_update(self, request: Request, pk: str) -> Response:
+        """The model stays at the revision that is here."""
+        return self._answer(hub.cancel_update(self.get_object(), by=caller(request)), 200)
 
     def _answer(self, model: Model, status: int) -> Response:
         body = ModelDetailSerializer(self.get_queryset().get(pk=model.pk)).data

@@ -40,7 +40,7 @@ def zipped(model: Model, config: DeployConfig) -> Iterator[bytes]:
         text = json.dumps(config.model_dump(mode="json"), indent=1, ensure_ascii=False)
         archive.writestr(zipfile.ZipInfo(NAME, STAMP), text.encode())
         for path in model.files.exclude(path=NAME).values_list("path", flat=True):
-            yield from _entry(archive, pipe, storage.folder(model.pk) / path, path)
+            yield from _entry(archive, pipe, storage.folder(model.pk, model.revision) / path, path)
     yield pipe.taken()
 
 

@@ -18,18 +18,23 @@ class Status(models.TextChoices):
     (upload) -> IMPORTING -> VALIDATING -> READY
                  ^  |            |
           PAUSED-+<-+------------+-> IMPORT_FAILED
+    READY -> UPDATING -> READY
 
-    Only a download can be paused; a failed import can be tried again while what it is from is still there.
+    Only a download can be paused; a failed import can be tried again while what it is from is still there. While a
+    newer revision is downloaded, and if that fails, the model goes on being what it is.
     """
 
     IMPORTING = "importing", "Importing"
     PAUSED = "paused", "Paused"
     VALIDATING = "validating", "Validating"
     READY = "ready", "Ready"
+    UPDATING = "updating", "Updating"
     IMPORT_FAILED = "import_failed", "Import failed"
 
 
-WORKING = frozenset({Status.IMPORTING, Status.VALIDATING})
+WORKING = frozenset({Status.IMPORTING, Status.VALIDATING, Status.UPDATING})
+USABLE = frozenset({Status.READY, Status.UPDATING})
+"""What can be deployed, exported and carried."""
 
 
 class Source(models.TextChoices):
@@ -72,6 +77,7 @@ class Model(models.Model):
     context_length = models.PositiveIntegerField("context length (tokens)", null=True, blank=True, editable=False)
     licence = models.CharField(max_length=128, blank=True, editable=False)
     size = models.BigIntegerField("size (bytes)", default=0, editable=False)
+    revision = models.PositiveIntegerField(default=1, editable=False)
     sha256 = models.CharField("SHA-256 of the archive", max_length=64, blank=True, editable=False)
 
     description = models.TextField(blank=True)
@@ -93,7 +99,8 @@ class Model(models.Model):
     objects = ModelQuerySet.as_manager()
 
     if TYPE_CHECKING:
-        files: RelatedManager["ModelFile"]
+        all_files: RelatedManager["ModelFile"]
+        revisions: RelatedManager["Revision"]
         findings: RelatedManager["ImportFinding"]
 
     class Meta:
@@ -104,11 +111,35 @@ class Model(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def files(self) -> models.QuerySet["ModelFile"]:
+        """Those of its newest revision."""
+        return self.all_files.filter(revision=self.revision)
+
+
+class Revision(models.Model):
+    """One state of a model's files. Deployments stay with theirs until they are re-deployed."""
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="revisions")
+    number = models.PositiveIntegerField()
+    commit = models.CharField(max_length=64, blank=True, help_text="At the hub, if it is from there.")
+    size = models.BigIntegerField("size (bytes)", default=0)
+    made_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["-number"]
+        default_permissions = ()
+        constraints: ClassVar = [models.UniqueConstraint(fields=["model", "number"], name="one_revision_a_number")]
+
+    def __str__(self) -> str:
+        return f"r{self.number}"
+
 
 class ModelFile(models.Model):
-    """One file of a model."""
+    """One file of a revision of a model."""
 
-    model = models.ForeignKey(Model, models.CASCADE, related_name="files")
+    model = models.ForeignKey(Model, models.CASCADE, related_name="all_files")
+    revision = models.PositiveIntegerField(default=1)
     path = models.CharField(max_length=1024)
     size = models.BigIntegerField("size (bytes)")
     sha256 = models.CharField("SHA-256", max_length=64)
@@ -116,7 +147,7 @@ class ModelFile(models.Model):
     class Meta:
         ordering: ClassVar = ["path"]
         default_permissions = ("view",)
-        constraints: ClassVar = [models.UniqueConstraint(fields=["model", "path"], name="one_file_a_path")]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["model", "revision", "path"], name="one_file_a_path")]
 
     def __str__(self) -> str:
         return self.path

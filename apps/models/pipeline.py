@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
 
 from apps.models import archive, blobs, storage
@@ -21,7 +21,7 @@ from apps.models.deployconfig.schema import DeployConfig
 from apps.models.formats import Facts, inspect
 from apps.models.hub.fetching import Download
 from apps.models.hub.models import HubOrigin
-from apps.models.models import WORKING, ImportFinding, Level, Model, ModelFile, Status
+from apps.models.models import WORKING, ImportFinding, Level, Model, ModelFile, Revision, Status
 from apps.models.rules import Blocked, Found
 from modelyard.problems import Problem
 
@@ -46,9 +46,11 @@ class Import:
         self.owner = f"{socket.gethostname()[:30]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.reported = 0.0
         self.percent = 0
+        self.updating = False
 
     def run(self) -> None:
         """The whole import. Does nothing if somebody else is at it, or if it isn't wanted."""
+        self.updating = Model.objects.filter(pk=self.id, status=Status.UPDATING).exists()
         if not self._take_lease():
             return
         try:
@@ -65,14 +67,19 @@ class Import:
 
     def _leave_nothing(self) -> None:
         if not Model.objects.filter(pk=self.id).exists():
-            storage.remove(self.id)  # what a paused download has got so far stays
+            storage.remove(self.id)
+        elif Model.objects.filter(pk=self.id, status=Status.READY).exists():
+            storage.discard(
+                storage.begun(self.id)
+            )  # an update that was cancelled; what a paused download has got stays
 
     def _take_lease(self) -> bool:
         now = timezone.now()
         free = Q(lease_until=None) | Q(lease_until__lt=now)
         taken = Model.objects.filter(free, pk=self.id, status__in=WORKING).update(
             lease_owner=self.owner, lease_until=now + timedelta(seconds=LEASE), heartbeat_at=now,
-            attempts=F("attempts") + 1, status=Status.IMPORTING, stage="Unpacking", progress=0,
+            attempts=F("attempts") + 1, stage="Unpacking", progress=0,
+            status=Status.UPDATING if self.updating else Status.IMPORTING,
         )  # fmt: skip
         return bool(taken)
 
@@ -84,7 +91,8 @@ class Import:
             files, how = (
                 self._download(hub, made) if hub else self._copy(origin, made) if origin else self._unpack(made)
             )
-            self._report(status=Status.VALIDATING, stage="Checking the files", progress=UNPACK_SHARE)
+            status = Status.UPDATING if self.updating else Status.VALIDATING
+            self._report(status=status, stage="Checking the files", progress=UNPACK_SHARE)
             facts = inspect(made, [file.path for file in files])
             facts.findings.append(how)
             config = deployconfig.take(made, [file.path for file in files], facts) or _recommended(origin, hub)
@@ -114,6 +122,7 @@ class Import:
 
     def _download(self, hub: HubOrigin, made: Path) -> tuple[list[archive.Unpacked], Found]:
         self._report(stage="Downloading")
+        hub = hub.goal()
         files = Download(hub, made, self._report, UNPACK_SHARE).run()
         said = f"{len(files)} files of {hub} were downloaded; each has the size and the hash that the hub states."
         return files, Found("MYI032", Level.PASS, said)
@@ -136,18 +145,33 @@ class Import:
                 status=Status.READY, stage="", progress=100, lease_owner="", lease_until=None,
                 format=facts.format, task=facts.task, architecture=facts.architecture, licence=facts.licence,
                 parameter_count=facts.parameter_count, context_length=facts.context_length,
-                size=sum(file.size for file in files),
+                size=sum(file.size for file in files), revision=F("revision") + int(self.updating),
+                failure_code="", failure="", next_step="",
             )  # fmt: skip
             if not done:
                 raise Lost
-            ModelFile.objects.filter(model_id=self.id).delete()
+            number = self._revision(sum(file.size for file in files))
             ModelFile.objects.bulk_create(
-                ModelFile(model_id=self.id, path=file.path, size=file.size, sha256=file.sha256) for file in files
+                ModelFile(model_id=self.id, revision=number, path=file.path, size=file.size, sha256=file.sha256)
+                for file in files
             )
-            deployconfig.keep(self.id, config)
+            if config or not self.updating:
+                deployconfig.keep(self.id, config)
             _write_report(self.id, facts.findings)
             # Last, so that a rename that fails takes the rows back with it.
-            storage.publish(made, self.id, {file.path: file.sha256 for file in files})
+            storage.publish(made, self.id, number, {file.path: file.sha256 for file in files})
+
+    def _revision(self, size: int) -> int:
+        """The number of the revision that was made; what an earlier try left of it goes."""
+        number = Model.objects.values_list("revision", flat=True).get(pk=self.id)
+        hub = HubOrigin.objects.filter(pk=self.id).first()
+        if hub and hub.upcoming:
+            hub.goal().upcoming = None
+            hub.save(update_fields=["commit", "files", "total_bytes", "upcoming"])
+        commit = hub.commit if hub else ""
+        Revision.objects.update_or_create(model_id=self.id, number=number, defaults={"commit": commit, "size": size})
+        ModelFile.objects.filter(model_id=self.id, revision=number).delete()
+        return number
 
     def _failed(self, blocked: Blocked) -> None:
         found = blocked.found
@@ -159,10 +183,12 @@ class Import:
     def _ended(self, code: str, failure: str, next_step: str, report: list[Found]) -> None:
         with transaction.atomic():
             failed = Model.objects.filter(pk=self.id, lease_owner=self.owner).update(
-                status=Status.IMPORT_FAILED, stage="", lease_owner="", lease_until=None,
-                failure_code=code, failure=failure, next_step=next_step,
+                status=Status.READY if self.updating else Status.IMPORT_FAILED,
+                stage="", lease_owner="", lease_until=None,
+                failure_code=code, failure=f"The update failed: {failure}" if self.updating else failure,
+                next_step=next_step,
             )  # fmt: skip
-            if failed:
+            if failed and not self.updating:
                 _write_report(self.id, report)
         if not failed:
             self._leave_nothing()
@@ -196,7 +222,8 @@ def sweep() -> list[str]:
     silent = now - timedelta(seconds=LEASE)
     idle = Model.objects.filter(Q(lease_until=None, added_at__lt=silent) | Q(lease_until__lt=now), status__in=WORKING)
     idle.filter(attempts__gte=MAX_ATTEMPTS).update(
-        status=Status.IMPORT_FAILED, stage="", lease_owner="", lease_until=None, failure_code="interrupted",
+        status=Case(When(status=Status.UPDATING, then=Value(Status.READY)), default=Value(Status.IMPORT_FAILED)),
+        stage="", lease_owner="", lease_until=None, failure_code="interrupted",
         failure=f"The import was interrupted {MAX_ATTEMPTS} times.",
         next_step="Look at the importer's log, then retry the import.",
     )  # fmt: skip

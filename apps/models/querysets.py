@@ -21,6 +21,12 @@ class ModelQuerySet(models.QuerySet[Any]):
             waiting_deployments=self._counted(READY_TO_DEPLOY),
         )
 
+    def users_by_revision(self, model_id: str) -> list[tuple[int, int]]:
+        """How many deployments are set to each revision of a model."""
+        deployments: Any = self.model._meta.get_field("deployments").related_model
+        set_to = deployments.objects.filter(model=model_id, target_version__isnull=False).order_by()
+        return list(set_to.values_list("target_version__model_revision").annotate(count=Count("pk")))
+
     def _counted(self, status: str) -> Coalesce:
         """Counts in a subquery: the list keeps its order, which a GROUP BY of the whole would take away."""
         deployments: Any = self.model._meta.get_field("deployments").related_model

@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from apps.models import operations
 from apps.models.hub.origin import HubOriginSerializer
-from apps.models.models import ImportFinding, Model, ModelFile
+from apps.models.models import ImportFinding, Model, ModelFile, Revision
 
 MAX_DESCRIPTION = 10_000  # characters
 
@@ -43,9 +43,18 @@ class ModelSerializer(serializers.ModelSerializer[Model]):
         fields = [
             "id", "name", "kind", "source", "status", "status_label", "stage", "progress", "failure_code", "failure",
             "next_step", "task", "format", "architecture", "parameter_count", "context_length", "licence", "size",
-            "description", "tags", "added_by", "added_at", "active_deployments", "failed_deployments",
+            "revision", "description", "tags", "added_by", "added_at", "active_deployments", "failed_deployments",
             "waiting_deployments",
         ]  # fmt: skip
+        read_only_fields = fields
+
+
+class RevisionSerializer(serializers.ModelSerializer[Revision]):
+    """One state of a model's files."""
+
+    class Meta:
+        model = Revision
+        fields = ["number", "commit", "size", "made_at"]
         read_only_fields = fields
 
 
@@ -55,10 +64,11 @@ class ModelDetailSerializer(ModelSerializer):
     files = ModelFileSerializer(many=True, read_only=True)
     findings = FindingSerializer(many=True, read_only=True)
     hub = HubOriginSerializer(source="hub_origin", default=None, read_only=True)
+    revisions = RevisionSerializer(many=True, read_only=True)
     retryable = serializers.SerializerMethodField(help_text="The import failed, and what it is from is still there.")
 
     class Meta(ModelSerializer.Meta):
-        fields = [*ModelSerializer.Meta.fields, "hub", "retryable", "files", "findings"]
+        fields = [*ModelSerializer.Meta.fields, "hub", "revisions", "retryable", "files", "findings"]
         read_only_fields = fields
 
     def get_retryable(self, model: Model) -> bool:

@@ -13,9 +13,9 @@ from apps.models import blobs
 BEING_MADE = ".importing"
 
 
-def folder(model_id: str) -> Path:
-    """The folder of a model's files."""
-    return Path(settings.MODELS_DIR) / model_id
+def folder(model_id: str, revision: int = 1) -> Path:
+    """The folder of the files of one revision of a model."""
+    return Path(settings.MODELS_DIR) / (model_id if revision == 1 else f"{model_id}.r{revision}")
 
 
 def upload(model_id: str) -> Path:
@@ -43,8 +43,8 @@ def fresh(model_id: str) -> Path:
     return path
 
 
-def publish(made: Path, model_id: str, hashes: Mapping[str, str]) -> None:
-    """Make the unpacked folder the model's own, in one step; its files can't be written any more.
+def publish(made: Path, model_id: str, revision: int, hashes: Mapping[str, str]) -> None:
+    """Make the unpacked folder that of a revision, in one step; its files can't be written any more.
 
     `hashes` has the SHA-256 of each file: what another model has already is kept once.
     """
@@ -54,8 +54,8 @@ def publish(made: Path, model_id: str, hashes: Mapping[str, str]) -> None:
             known = hashes.get(path.relative_to(made).as_posix())
             if known:
                 blobs.share(path, known)
-    discard(folder(model_id))
-    made.replace(folder(model_id))
+    discard(folder(model_id, revision))
+    made.replace(folder(model_id, revision))
 
 
 def discard(path: Path) -> None:
@@ -68,7 +68,8 @@ def discard(path: Path) -> None:
 
 def remove(model_id: str) -> None:
     """Remove everything of a model."""
-    for path in (folder(model_id), folder(model_id).with_name(f"{model_id}{BEING_MADE}"), upload(model_id)):
+    own = folder(model_id)
+    for path in (own, *own.parent.glob(f"{model_id}.r*"), own.with_name(f"{model_id}{BEING_MADE}"), upload(model_id)):
         discard(path)
 
 
@@ -88,8 +89,8 @@ def strays(known: Iterable[str], older_than: float) -> list[Path]:
     found = []
     for root in (Path(settings.MODELS_DIR), Path(settings.UPLOADS_DIR)):
         for path in root.iterdir():
-            model_id = path.name.removesuffix(BEING_MADE).removesuffix(".zip")
+            model_id = path.name.split(".", 1)[0]
             with contextlib.suppress(FileNotFoundError):
-                if not model_id.startswith(".") and model_id not in names and os.stat(path).st_mtime < older_than:  # noqa: PTH116
+                if model_id and model_id not in names and os.stat(path).st_mtime < older_than:  # noqa: PTH116
                     found.append(path)
     return found

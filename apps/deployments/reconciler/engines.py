@@ -52,7 +52,8 @@ class Engines:
     @property
     def model(self) -> Model:
         """The model as imported, or what the version's recipe made of it."""
-        return runtimes.model_for(self.deployment.model, None if self.original else self.version.artifact)
+        artifact = None if self.original else self.version.artifact
+        return runtimes.model_for(self.deployment.model, self.version.model_revision, artifact)
 
     @property
     def ready_seconds(self) -> float:

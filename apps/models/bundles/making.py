@@ -20,7 +20,7 @@ from apps.models.bundles.manifest import BundledFile, BundledModel, Manifest
 from apps.models.catalogue import memory, schema
 from apps.models.deployconfig.schema import NAME as CONFIG
 from apps.models.deployconfig.schema import DeployConfig
-from apps.models.models import Model, ModelFile, Status
+from apps.models.models import USABLE, Model, ModelFile
 from modelyard import __version__
 from modelyard.problems import Problem
 
@@ -44,7 +44,7 @@ class Item:
 def make(items: Sequence[Item], target: Path, progress: Callable[[str, int], None]) -> str:
     """Write the bundle into a new folder; the manifest's SHA-256. `progress` hears each file and its bytes so far."""
     for item in items:
-        if item.model.status != Status.READY:
+        if item.model.status not in USABLE:
             raise Problem("model_not_ready", f"{item.model.name} isn't Ready.", "Bundle it when its import has ended.")
     if target.exists():
         raise Problem("target_exists", f"{target} is there already.", "Name a folder that isn't, or remove it.")
@@ -108,7 +108,7 @@ def _copied(item: Item, slug: str, folder: Path, progress: Callable[[str, int], 
 def _file(row: ModelFile, model: Model, folder: Path, progress: Callable[[str, int], None]) -> BundledFile:
     target = folder / row.path
     target.parent.mkdir(parents=True, exist_ok=True)
-    source = storage.folder(model.pk) / row.path
+    source = storage.folder(model.pk, row.revision) / row.path
     with source.open("rb") as data, target.open("xb") as made:
         size, sha256 = hashing.copy(data, made.write, CHUNK, lambda done: progress(row.path, done))
     if (size, sha256) != (row.size, row.sha256):

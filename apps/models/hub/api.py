@@ -1,6 +1,5 @@
 """The hub in the API: connections, a look at a repository, and imports."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Q
@@ -17,6 +16,7 @@ from apps.models.hub.preflight import Asked, Preflight, look
 from apps.models.hub.serializers import (
     ConnectionSerializer,
     HubImportSerializer,
+    Looked,
     NewConnectionSerializer,
     PreflightRequestSerializer,
     PreflightSerializer,
@@ -117,17 +117,6 @@ class HubImportView(APIView):
             tags=tuple(values.get("tags", ())),
         )  # fmt: skip
         return Response(ModelSerializer(model).data, 202, headers={"Location": f"/api/v1/models/{model.pk}/"})
-
-
-@dataclass(frozen=True)
-class Looked:
-    """What was found, and what runtimes say of it."""
-
-    found: Preflight
-    answers: list[serving.Answer]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.found, name)
 
 
 def asked(values: Any) -> Asked:

@@ -148,7 +148,7 @@ class Download:
         # Read anew for each try: a token that was replaced meanwhile is used.
         origin = HubOrigin.objects.select_related("connection").get(pk=self.origin.pk)
         return {
-            "endpoint": settings.HUB_ENDPOINT, "repository": origin.repository, "commit": origin.commit,
+            "endpoint": settings.HUB_ENDPOINT, "repository": origin.repository, "commit": self.origin.commit,
             "token": token_of(origin.connection) or "", "folder": str(self.folder), "files": files, "workers": WORKERS,
         }  # fmt: skip
 

@@ -47,12 +47,21 @@ class HubOrigin(models.Model):
 
     total_bytes = models.BigIntegerField(default=0)
     done_bytes = models.BigIntegerField(default=0)
+    upcoming = models.JSONField(null=True, help_text="Commit, files and bytes of the revision that is downloaded now.")
     bytes_per_second = models.BigIntegerField(default=0)
     tries = models.PositiveSmallIntegerField("tries without a byte", default=0)
 
     class Meta:
         default_permissions = ()
         ordering: ClassVar = ["model"]
+
+    def goal(self) -> "HubOrigin":
+        """What is to be downloaded: the newer revision, if one was asked for. Not saved."""
+        if self.upcoming:
+            self.commit, self.files, self.total_bytes = (
+                self.upcoming[name] for name in ("commit", "files", "total_bytes")
+            )
+        return self
 
     def __str__(self) -> str:
         return f"{self.repository}@{self.commit[:8]}"

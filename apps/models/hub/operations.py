@@ -160,6 +160,42 @@ def newer(model: Model) -> Preflight | None:
     return None if found.commit == origin.commit else found
 
 
+def update(model: Model, found: Preflight, *, by: User | None) -> Model:
+    """Download a newer revision beside the one that is here. Deployments stay with theirs until re-deployed."""
+    if found.blocks:
+        raise found.blocks[0]
+    files = [vars(file) for file in found.taken]
+    with transaction.atomic():
+        begun = Model.objects.filter(pk=model.pk, status=Status.READY, hub_origin__isnull=False).update(
+            status=Status.UPDATING, stage=operations.WAITING, progress=0, attempts=0, lease_owner="", lease_until=None,
+            failure_code="", failure="", next_step="",
+        )  # fmt: skip
+        if not begun:
+            step = "Wait until it is Ready."
+            raise Problem(
+                "wrong_status", f"{model.name} can't be updated now: it is {model.get_status_display()}.", step
+            )
+        upcoming = {"commit": found.commit, "files": files, "total_bytes": found.total}
+        HubOrigin.objects.filter(pk=model.pk).update(upcoming=upcoming, done_bytes=0, bytes_per_second=0)
+    logger.info("%s is updated to %s by %s", model.name, found.commit, by or "the system")
+    model.refresh_from_db()
+    operations.enqueue(model.pk)
+    return model
+
+
+def cancel_update(model: Model, *, by: User | None) -> Model:
+    """Give a newer revision up; the model stays what it is."""
+    cancelled = Model.objects.filter(pk=model.pk, status=Status.UPDATING).update(
+        status=Status.READY, stage="", lease_owner="", lease_until=None
+    )
+    if not cancelled:
+        raise Problem("wrong_status", f"{model.name} isn't being updated.", "Reload the page.")
+    HubOrigin.objects.filter(pk=model.pk).update(upcoming=None)
+    logger.info("the update of %s was cancelled by %s", model.name, by or "the system")
+    model.refresh_from_db()
+    return model
+
+
 def _token(token: str) -> str:
     token = token.strip()
     if not token or len(token) > MAX_TOKEN or not token.isascii() or not token.isprintable() or " " in token:

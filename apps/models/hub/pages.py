@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
 from django.http.request import QueryDict
 from django.shortcuts import get_object_or_404, redirect
@@ -133,12 +133,51 @@ def _test(request: HttpRequest, one: Connection) -> None:
     console.attempt(request, lambda: operations.test(one), f"The hub takes the token of {one.name}.")
 
 
+def update(request: HttpRequest, pk: str) -> HttpResponse:
+    """What a newer revision would bring; a POST downloads it."""
+    console.require(request, MAY)
+    model = get_object_or_404(Model.objects.select_related("hub_origin"), pk=pk)
+    try:
+        found = operations.newer(model)
+        if found and request.method == "POST":
+            moved(found, request.POST.get("commit", ""))
+            operations.update(model, found, by=console.person(request))
+            return redirect("admin:models_model_change", pk)
+    except Problem as problem:
+        messages.error(request, str(problem))
+        return redirect("admin:models_model_change", pk)
+    if found is None:
+        messages.success(request, "The newest revision is here already.")
+        return redirect("admin:models_model_change", pk)
+    return TemplateResponse(request, "models/admin/hub_update.html", _difference(request, model, found))
+
+
+def _difference(request: HttpRequest, model: Model, found: Preflight) -> dict[str, Any]:
+    here = {file["path"]: file["sha256"] or file["oid"] for file in model.hub_origin.files}
+    there = {file.path: file for file in found.taken}
+    changed = [file for path, file in there.items() if here.get(path) != (file.sha256 or file.oid)]
+    return {
+        **admin.site.each_context(request),
+        "title": f"Update {model.name}",
+        "opts": Model._meta,
+        "model": model,
+        "found": found,
+        "rows": [(file.path, file.size, "changed" if file.path in here else "new") for file in changed]
+        + [(path, None, "gone") for path in here if path not in there],
+        "download": sum(file.size for file in changed),
+        "same": len(there) - len(changed),
+    }
+
+
 @require_POST
 def steer(request: HttpRequest, pk: str, verb: str) -> HttpResponse:
-    """Pause or resume a download."""
+    """Pause or resume a download, or cancel that of a newer revision."""
     console.require(request, MAY)
     model, by = get_object_or_404(Model, pk=pk), console.person(request)
-    if verb == "pause":
+    if verb == "cancel":
+        done = f"{model.name} stays at the revision that is here."
+        console.attempt(request, lambda: operations.cancel_update(model, by=by), done)
+    elif verb == "pause":
         console.attempt(request, lambda: operations.pause(model, by=by), f"The download of {model.name} is paused.")
     else:
         console.attempt(request, lambda: operations.resume(model, by=by), f"The download of {model.name} goes on.")

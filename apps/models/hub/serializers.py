@@ -1,12 +1,14 @@
 """The hub as the API shows and takes it."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from rest_framework import serializers
 
 from apps.models.hub.models import Connection
 from apps.models.hub.operations import MAX_NAME, MAX_TOKEN
-from apps.models.hub.preflight import MAX_PATTERN, MAX_PATTERNS
+from apps.models.hub.preflight import MAX_PATTERN, MAX_PATTERNS, Preflight
+from apps.models.hub.serving import Answer
 
 MAX_DESCRIPTION = 10_000  # characters
 
@@ -125,3 +127,20 @@ class PreflightSerializer(serializers.Serializer[Any]):
         """Every file, and whether it is taken."""
         taken = {file.path for file in found.taken}
         return [{"path": file.path, "size": file.size, "taken": file.path in taken} for file in found.files]
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What was found, and what runtimes say of it."""
+
+    found: Preflight
+    answers: list[Answer]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.found, name)
+
+
+class NewerSerializer(serializers.Serializer[Any]):
+    """What the newest revision would bring."""
+
+    newer = PreflightSerializer(allow_null=True)

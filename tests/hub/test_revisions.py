@@ -1,0 +1,120 @@
+"""A newer revision of a model, beside the one that deployments have."""
+
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from apps.deployments import operations as deployments
+from apps.deployments import runtimes
+from apps.models import operations as models
+from apps.models import pipeline, storage
+from apps.models.hub import operations
+from apps.models.models import Model, Status
+from modelyard.problems import Problem
+from tests.hub.conftest import Bring, files
+from tests.hub.server import Hub, Repo
+from tests.models.conftest import onnx_bytes
+
+pytestmark = [pytest.mark.system, pytest.mark.django_db(transaction=True)]
+
+
+def updated(model: Model, person: User) -> Model:
+    found = operations.newer(model)
+    assert found
+    operations.update(model, found, by=person)
+    pipeline.run(model.pk)
+    model.refresh_from_db()
+    return model
+
+
+def weights(path: Path) -> bytes:
+    return (path / "model.safetensors").read_bytes()
+
+
+def graph(text: str) -> dict[str, bytes]:
+    return {"model.onnx": onnx_bytes(), "README.md": text.encode()}
+
+
+def card(path: Path) -> str:
+    return (path / "README.md").read_text()
+
+
+def test_deployments_stay_with_theirs_until_they_are_redeployed(hub: Hub, bring: Bring, person: User) -> None:
+    hub.repos["acme/graph"] = Repo(graph("first"))
+    model = bring("acme/graph")
+    assert operations.newer(model) is None
+    one = deployments.create(model=model, name="one", runtime="echo", by=person)
+    hub.repos["acme/graph"].update({**graph("second"), "config.json": b"{}"})
+    updated(model, person)
+    assert (model.status, model.revision, model.failure) == (Status.READY, 2, "")
+    assert model.hub_origin.commit == hub.repos["acme/graph"].commit
+    assert [each.number for each in model.revisions.all()] == [2, 1]
+    assert sorted(model.files.values_list("path", flat=True)) == ["README.md", "config.json", "model.onnx"]
+    served = runtimes.model_for(model, one.versions.get().model_revision, None)
+    assert (card(served.path), [file.path for file in served.files]) == ("first", ["README.md", "model.onnx"])
+    deployments.redeploy(one, by=person)
+    newest = one.versions.order_by("-number").first()
+    assert newest.model_revision == 2
+    assert card(runtimes.model_for(model, 2, None).path) == "second"
+    # What both have is on disk once.
+    both = [storage.folder(model.pk, number) / "model.onnx" for number in (1, 2)]
+    assert both[0].samefile(both[1])
+
+
+def test_one_that_fails_leaves_the_model_as_it_was(hub: Hub, bring: Bring, person: User) -> None:
+    model = bring()
+    before = weights(storage.folder(model.pk))
+    hub.repos["acme/tiny"].update({**files(8), "model.safetensors": b"\xff" * 3000})
+    updated(model, person)
+    assert (model.status, model.revision, model.failure_code) == (Status.READY, 1, "MYI013")
+    assert model.failure.startswith("The update failed: ")
+    assert weights(storage.folder(model.pk)) == before
+    assert model.files.count() == 3
+    assert not list(Path(settings.MODELS_DIR).glob(f"{model.pk}.*"))
+    hub.repos["acme/tiny"].update(files(9))
+    assert (updated(model, person).revision, model.failure) == (2, "")
+
+
+def test_it_can_be_cancelled_and_all_of_it_goes_with_the_model(hub: Hub, bring: Bring, person: User) -> None:
+    model = bring()
+    hub.repos["acme/tiny"].update(files(8))
+    found = operations.newer(model)
+    assert found
+    operations.update(model, found, by=person)
+    model.refresh_from_db()
+    with pytest.raises(Problem, match="can't be updated now"):
+        operations.update(model, found, by=person)
+    operations.cancel_update(model, by=person)
+    pipeline.run(model.pk)
+    model.refresh_from_db()
+    assert (model.status, model.revision) == (Status.READY, 1)
+    updated(model, person)
+    models.delete(model, by=person)
+    assert not list(Path(settings.MODELS_DIR).glob(f"{model.pk}*"))
+
+
+def test_the_page_and_the_api(hub: Hub, bring: Bring, person: User) -> None:
+    browser = Client()
+    browser.force_login(person)
+    model = bring()
+    page, api = reverse("admin:models_model_update", args=[model.pk]), f"/api/v1/models/{model.pk}"
+    assert "is here already" in browser.get(page, follow=True).content.decode()
+    assert browser.get(f"{api}/newer/").json() == {"newer": None}
+    assert browser.post(f"{api}/update/").json()["code"] == "up_to_date"
+    hub.repos["acme/tiny"].update({**files(8), "README.md": files()["README.md"]})
+    shown = browser.get(page).content.decode()
+    assert "model.safetensors" in shown
+    assert "2 files are the same" in shown
+    assert browser.get(f"{api}/newer/").json()["newer"]["commit"] == hub.repos["acme/tiny"].commit
+    browser.post(page, {"commit": hub.repos["acme/tiny"].commit})
+    assert "Cancel update" in browser.get(reverse("admin:models_model_change", args=[model.pk])).content.decode()
+    assert browser.post(f"{api}/cancel-update/").json()["status"] == "ready"
+    assert browser.post(f"{api}/update/").status_code == 202
+    pipeline.run(model.pk)
+    found = browser.get(f"{api}/").json()
+    assert (found["revision"], [each["number"] for each in found["revisions"]]) == (2, [2, 1])
+    assert "Revisions" in browser.get(reverse("admin:models_model_change", args=[model.pk])).content.decode()
