@@ -9,7 +9,7 @@ import click
 from modelyard import __version__
 from modelyard.cli import output
 
-OWN = ("up", "demo", "doctor", "startruntime", "web", "worker", "beat", "bundle", "import-bundle")
+OWN = ("up", "demo", "doctor", "startruntime", "web", "worker", "beat", "bundle", "import-bundle", "reseal")
 
 
 @click.group(
@@ -108,6 +108,14 @@ def import_bundle(folder: Path, models: tuple[str, ...], sha256: str) -> None:
     from modelyard.cli.bundles import take
 
     sys.exit(take(folder, models, sha256))
+
+
+@cli.command()
+def reseal() -> None:
+    """Encrypt the tokens of connections with the newest secret key, so that an old one can go."""
+    from modelyard.cli.sealing import run
+
+    sys.exit(run())
 
 
 def main() -> None:

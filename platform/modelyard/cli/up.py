@@ -25,7 +25,7 @@ COMMAND = [sys.executable, "-m", "modelyard.cli"]
 SERVICES = {
     "web": ["web"],
     "worker": ["worker", "-Q", "control", "-c", "8"],
-    "importer": ["worker", "-Q", "imports", "-c", "2"],
+    "importer": ["worker", "-Q", "imports", "-c", "4"],
     "beat": ["beat"],
 }
 
