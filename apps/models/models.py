@@ -181,3 +181,4 @@ class ImportFinding(models.Model):
 from apps.models.bundles.models import BundleOrigin  # noqa: E402, F401 (models live in their packages)
 from apps.models.deployconfig.models import KeptConfig  # noqa: E402, F401
 from apps.models.hub.models import Connection, HubOrigin  # noqa: E402, F401
+from apps.models.uploads.models import Upload  # noqa: E402, F401

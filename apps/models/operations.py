@@ -17,6 +17,7 @@ from apps.models import storage
 from apps.models.bundles.models import BundleOrigin
 from apps.models.hub.models import HubOrigin
 from apps.models.models import WORKING, Model, Source, Status
+from apps.models.uploads.models import Upload
 from modelyard.problems import Problem
 
 MAX_NAME = 120  # characters of a model's name
@@ -60,6 +61,9 @@ def begin(
 ) -> Model:
     """A model in Importing; a Problem, with `if_taken` as what to do, where its name is somebody else's."""
     cleaned = clean_tags(tags)
+    if Upload.objects.filter(name=name).exists():
+        step = "Choose another name, or wait until that upload has ended."
+        raise Problem("name_taken", f"Somebody is uploading {name!r} now.", step)
     try:
         with transaction.atomic():
             return Model.objects.create(

@@ -23,6 +23,7 @@ from apps.models.hub.fetching import Download
 from apps.models.hub.models import HubOrigin
 from apps.models.models import WORKING, ImportFinding, Level, Model, ModelFile, Revision, Status
 from apps.models.rules import Blocked, Found
+from apps.models.uploads.models import Upload
 from modelyard.problems import Problem
 
 LEASE = 60  # seconds; renewed with every report of progress
@@ -216,6 +217,10 @@ def run(model_id: str) -> None:
     Import(model_id).run()
 
 
+def _known() -> list[str]:
+    return [*Model.objects.values_list("pk", flat=True), *Upload.objects.values_list("pk", flat=True)]
+
+
 def sweep() -> list[str]:
     """Imports that nobody is at any more, to be taken up again. Those interrupted too often fail; strays go."""
     now = timezone.now()
@@ -227,7 +232,7 @@ def sweep() -> list[str]:
         failure=f"The import was interrupted {MAX_ATTEMPTS} times.",
         next_step="Look at the importer's log, then retry the import.",
     )  # fmt: skip
-    for path in storage.strays(Model.objects.values_list("pk", flat=True), time.time() - STRAY_AFTER):
+    for path in storage.strays(_known(), time.time() - STRAY_AFTER):
         storage.discard(path)
     blobs.sweep()
     return list(idle.filter(attempts__lt=MAX_ATTEMPTS).values_list("pk", flat=True))

@@ -3,6 +3,7 @@
 from celery import shared_task
 
 from apps.models import operations, pipeline
+from apps.models.uploads import operations as uploads
 
 
 @shared_task
@@ -14,5 +15,6 @@ def import_model(model_id: str) -> None:
 @shared_task
 def sweep() -> None:
     """Take up interrupted imports again, and remove what nobody knows."""
+    uploads.sweep()
     for model_id in pipeline.sweep():
         operations.enqueue(model_id)

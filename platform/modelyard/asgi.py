@@ -1,4 +1,4 @@
-"""The ASGI application: Django, the metrics, and the life of the gateway, whose door is the protocol that
+"""The ASGI application: Django, uploads, the metrics, and the life of the gateway, whose door is the protocol that
 `modelyard web` serves.
 """
 
@@ -20,6 +20,7 @@ tempfile.tempdir = str(settings.UPLOADS_DIR)
 from apps.deployments.gateway import errors  # noqa: E402
 from apps.deployments.gateway.app import Gateway  # noqa: E402
 from apps.deployments.monitoring import page  # noqa: E402
+from apps.models.uploads import receiving  # noqa: E402
 from modelyard.api.uploads import guarded  # noqa: E402
 
 behind_guard = guarded(django)
@@ -29,6 +30,7 @@ Send = Callable[[Any], Awaitable[None]]
 
 gateway = Gateway()
 metrics = page.Page(gateway)
+uploads = receiving.Uploads()
 
 
 async def application(scope: Any, receive: Receive, send: Send) -> None:
@@ -39,6 +41,8 @@ async def application(scope: Any, receive: Receive, send: Send) -> None:
             await _misplaced(send)
         elif path == page.PATH:
             await metrics(scope, send)
+        elif receiving.ours(scope):
+            await uploads(scope, receive, send)
         else:
             await behind_guard(scope, receive, send)
     elif scope["type"] == "lifespan":

@@ -27,6 +27,9 @@ def replica() -> str:
     return new("rep")
 
 
+def upload() -> str:
+    return new("upl")
+
+
 def connection() -> str:
-    """Of a connection to the hub."""
     return new("con")

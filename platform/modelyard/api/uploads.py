@@ -17,12 +17,13 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.auth.models import User
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.handlers.asgi import ASGIRequest
 from django.db import close_old_connections
 from django.http import HttpResponse
 from rest_framework.authentication import SessionAuthentication
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
 from modelyard.api.authentication import UserTokenAuthentication
@@ -87,24 +88,42 @@ def _no_room(length: int) -> Problem | None:
     return None
 
 
+def authorized(scope: Any) -> User:
+    """Who sent this request, by its headers alone, sessions with their CSRF token. A Problem if they may not import."""
+    user = _caller(scope, scope["method"])
+    if isinstance(user, Problem):
+        raise user
+    return user
+
+
 def _stranger(scope: Any) -> Problem | None:
     """Why this caller may not upload. Only the headers are looked at; the view checks again, with CSRF."""
-    request = ASGIRequest({**scope, "method": "GET"}, io.BytesIO())
+    found = _caller(scope, "GET")
+    return found if isinstance(found, Problem) else None
+
+
+def _caller(scope: Any, method: str) -> User | Problem:
+    request = ASGIRequest({**scope, "method": method}, io.BytesIO())
     SessionMiddleware(_nothing).process_request(request)
     AuthenticationMiddleware(_nothing).process_request(request)
     try:
         user = Request(request, authenticators=[UserTokenAuthentication(), SessionAuthentication()]).user
+        return _permitted(user)
     except AuthenticationFailed as error:
         return Problem("authentication_failed", str(error.detail), NEXT_STEPS["authentication_failed"], status=401)
-    else:
-        if not user.is_authenticated:
-            return Problem("not_authenticated", "Log in to upload.", NEXT_STEPS["not_authenticated"], status=401)
-        if not user.has_perm(UPLOAD_PERMISSION):
-            step = NEXT_STEPS["permission_denied"]
-            return Problem("permission_denied", "You may not import models.", step, status=403)
-        return None
+    except PermissionDenied as error:
+        return Problem("permission_denied", str(error.detail), "Load the page again and log in.", status=403)
     finally:
         close_old_connections()
+
+
+def _permitted(user: Any) -> User | Problem:
+    if not isinstance(user, User):
+        return Problem("not_authenticated", "Log in to upload.", NEXT_STEPS["not_authenticated"], status=401)
+    if not user.has_perm(UPLOAD_PERMISSION):
+        step = NEXT_STEPS["permission_denied"]
+        return Problem("permission_denied", "You may not import models.", step, status=403)
+    return user
 
 
 def _nothing(_request: Any) -> HttpResponse:

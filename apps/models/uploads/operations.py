@@ -1,0 +1,201 @@
+"""What people do with uploads: begin one, look how far it is, finish or discard it."""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Sum
+from django.template.defaultfilters import filesizeformat
+from django.utils import timezone
+from django.utils.formats import date_format
+
+from apps.models import operations
+from apps.models.models import Model
+from apps.models.uploads.models import Upload
+from modelyard.api.uploads import RESERVE
+from modelyard.problems import Problem
+
+MAX_OPEN = 20  # uploads of one person that aren't finished
+ONE_AT_A_TIME = 0x6D79  # PostgreSQL's advisory lock under which limits are checked
+MAX_METADATA = 8192  # characters
+logger = logging.getLogger(__name__)
+
+
+def path_of(upload_id: str) -> Path:
+    """Where its bytes are."""
+    return Path(settings.UPLOADS_DIR) / f"{upload_id}.part"
+
+
+def received(upload: Upload) -> int:
+    """Bytes that have come."""
+    try:
+        return path_of(upload.pk).stat().st_size
+    except OSError:
+        return 0
+
+
+def begin(
+    file_name: str, length: int, *, by: User, description: str = "", tags: Iterable[str] = (), metadata: str = ""
+) -> Upload:
+    """Begin an upload, if its name, its size, the quotas and the disk allow it."""
+    name = operations.name_of(file_name)
+    cleaned = operations.clean_tags(tags)
+    if len(description) > 10_000:
+        step = "At most 10,000 characters."
+        raise Problem("invalid", "The description is too long.", step, status=400)
+    _size(length)
+    with transaction.atomic():
+        _lock()
+        _quotas(length, by)
+        _room(length)
+        _free(name, by)
+        try:
+            with transaction.atomic():
+                made = Upload.objects.create(
+                    owner=by, name=name, file_name=file_name[:400], length=length, description=description,
+                    tags=cleaned, metadata=metadata, expires_at=_expiry(),
+                )  # fmt: skip
+        except IntegrityError:
+            raise _taken(name) from None
+        _make(made)
+    logger.info("%s began to upload %s (%s bytes)", by, made.file_name, length)
+    return made
+
+
+def find(upload_id: str, by: User) -> Upload:
+    """Somebody's own upload. A Problem if it isn't there, or has expired."""
+    upload = Upload.objects.filter(pk=upload_id, owner=by).first()
+    if upload is None:
+        step = "Begin it again; if it was complete, its model is in the list."
+        raise Problem("no_upload", "There is no such upload.", step, status=404)
+    if upload.expires_at < timezone.now():
+        raise Problem("upload_expired", "The upload has expired.", "Begin it again.", status=410)
+    return upload
+
+
+def touched(upload: Upload) -> None:
+    """Bytes came: it expires later."""
+    Upload.objects.filter(pk=upload.pk).update(expires_at=_expiry())
+
+
+def finish(upload: Upload) -> Model:
+    """Begin the import of a complete upload; safe to repeat after a crash."""
+    user = User.objects.get(pk=upload.owner_id)
+    with transaction.atomic():
+        if not Upload.objects.select_for_update().filter(pk=upload.pk).exists():
+            raise Problem("no_upload", "The upload is finished already.", "Its model is in the list.", status=404)
+        Upload.objects.filter(pk=upload.pk).delete()  # frees the name for the model
+        return operations.import_file(
+            path_of(upload.pk), upload.name, by=user, description=upload.description, tags=upload.tags
+        )
+
+
+def discard(upload: Upload, *, by: User | None) -> None:
+    """Forget an upload and what has come of it."""
+    Upload.objects.filter(pk=upload.pk).delete()
+    path_of(upload.pk).unlink(missing_ok=True)
+    logger.info("the upload of %s was discarded by %s", upload.file_name, by or "the system")
+
+
+def sweep() -> None:
+    """What a crash left between the last byte and the import is begun; what has expired goes."""
+    now = timezone.now()
+    for upload in Upload.objects.filter(expires_at__lt=now):
+        discard(upload, by=None)
+    for upload in Upload.objects.filter(problem=""):
+        if received(upload) != upload.length or _recent(upload):
+            continue
+        try:
+            finish(upload)
+        except Problem as problem:
+            Upload.objects.filter(pk=upload.pk).update(problem=str(problem))
+
+
+def check_room(path: Path) -> None:
+    """A Problem once the disk is nearly full: others need some of it."""
+    if shutil.disk_usage(path.parent).free < RESERVE:
+        step = "Free some space and resume: what has come is kept."
+        raise Problem("disk", "The disk of uploads is nearly full.", step, status=507)
+
+
+def _recent(upload: Upload) -> bool:
+    """Its last byte came just now: the request that brought it begins the import."""
+    try:
+        return timezone.now().timestamp() - path_of(upload.pk).stat().st_mtime < 30
+    except OSError:
+        return False
+
+
+def _make(upload: Upload) -> None:
+    try:
+        os.close(os.open(path_of(upload.pk), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        step = "Free some space in the data directory, or mend its disk."
+        raise Problem("disk", f"The upload can't be kept: {error.strerror}.", step, status=507) from None
+
+
+def _size(length: int) -> None:
+    if length < 1:
+        raise Problem("empty", "The file is empty.", "Choose another one, or make it again.", status=400)
+    if length > settings.MAX_UPLOAD_BYTES:
+        said = f"The file has {filesizeformat(length)}, {filesizeformat(settings.MAX_UPLOAD_BYTES)} are allowed."
+        raise Problem("too_large", said, "Ask the operator to raise MODELYARD_MAX_UPLOAD_BYTES.", status=413)
+
+
+def _quotas(length: int, by: User) -> None:
+    own = Upload.objects.filter(owner=by)
+    if own.count() >= MAX_OPEN:
+        step = "Finish or discard some of them first."
+        raise Problem("too_many_uploads", f"You have {MAX_OPEN} unfinished uploads.", step, status=409)
+    for limit, uploads, whose, name in (
+        (settings.UPLOAD_QUOTA_BYTES, own, "your", "MODELYARD_UPLOAD_QUOTA_BYTES"),
+        (settings.UPLOADS_TOTAL_BYTES, Upload.objects.all(), "all", "MODELYARD_UPLOADS_TOTAL_BYTES"),
+    ):
+        used = uploads.aggregate(sum=Sum("length"))["sum"] or 0
+        if limit and used + length > limit:
+            said = f"With this file, {whose} unfinished uploads would have {filesizeformat(used + length)}; "
+            step = f"Finish or discard some first, or ask the operator to raise {name}."
+            raise Problem("upload_quota", f"{said}{filesizeformat(limit)} are allowed.", step, status=413)
+
+
+def _room(length: int) -> None:
+    """The disk must take what is promised already, too."""
+    missing = sum(upload.length - received(upload) for upload in Upload.objects.all())
+    free = shutil.disk_usage(settings.UPLOADS_DIR).free
+    if free < length + missing + RESERVE:
+        said = f"An upload of {filesizeformat(length)} doesn't fit: {filesizeformat(max(free - missing, 0))} are free."
+        raise Problem("disk", said, "Ask the operator to free some disk space.", status=507)
+
+
+def _free(name: str, by: User) -> None:
+    if Model.objects.filter(name=name).exists():
+        step = "Rename the file (the name comes from it), or delete that model first."
+        raise Problem("name_taken", f"There is a model named {name!r} already.", step)
+    other = Upload.objects.filter(name=name).first()
+    if other and other.owner_id == by.pk:
+        begun = date_format(timezone.localtime(other.created_at), "DATETIME_FORMAT")
+        step = "Resume it, or discard it first."
+        raise Problem("upload_unfinished", f"You began to upload {name!r} on {begun}.", step)
+    if other:
+        raise _taken(name)
+
+
+def _taken(name: str) -> Problem:
+    return Problem("name_taken", f"Somebody is uploading {name!r} now.", "Rename the file: the name comes from it.")
+
+
+def _lock() -> None:
+    """Quotas are looked at by one after the other; SQLite's transactions are so anyway."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ONE_AT_A_TIME])
+
+
+def _expiry() -> datetime:
+    return timezone.now() + timedelta(seconds=settings.UPLOAD_EXPIRES_SECONDS)
