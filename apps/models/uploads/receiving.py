@@ -62,7 +62,8 @@ class Uploads:
         if request.method == "OPTIONS":
             return 204, {
                 "Tus-Version": tus.VERSION, "Tus-Extension": tus.EXTENSIONS,
-                "Tus-Max-Size": str(settings.MAX_UPLOAD_BYTES), "Tus-Checksum-Algorithm": ",".join(tus.ALGORITHMS), "Allow": ", ".join(sorted(METHODS | {"GET"})),
+                "Tus-Max-Size": str(settings.MAX_UPLOAD_BYTES), 
+                "Tus-Checksum-Algorithm": ",".join(tus.ALGORITHMS), "Allow": ", ".join(sorted(METHODS | {"GET"})),
             }  # fmt: skip
         user = await sync_to_async(_user)(request.scope)
         tus.check_version(request.headers)
@@ -241,7 +242,7 @@ async def _pieces(request: Request) -> Any:
             return
 
 
-# --- The database, in a thread -----------------------------------------------------------------------------------------
+# --- The database, in a thread ----------------------------------------------------------------------------------------
 
 
 def _with_connection(work: Callable[..., Any], *args: Any) -> Any:
