@@ -47,13 +47,14 @@
     if (count(nameOf(chosen)) > longest) return [`The name has ${count(nameOf(chosen))} characters, ${longest} are allowed.`, "Rename the file: the model is named after it."];
     return null;
   }
-  function choose(chosen) {
-    const refused = refusal(chosen);
+  async function choose(chosen) {
+    const looked = refusal(chosen) ? { problem: refusal(chosen) } : await window.zipDirectory(chosen);
+    const refused = looked.problem;
     file = refused ? null : chosen;
     problem(...(refused || [""]));
     $("chosen").hidden = $("start").hidden = Boolean(refused);
     say("file-name", chosen.name);
-    say("file-size", bytes(chosen.size));
+    say("file-size", `${bytes(chosen.size)} · ${looked.said || ""}`);
     say("model-name", nameOf(chosen));
     if (!refused) $("start").focus();
   }
@@ -70,50 +71,74 @@
   });
 
   // --- Uploading ---
+  const csrf = page.querySelector("[name=csrfmiddlewaretoken]").value;
   $("start").addEventListener("click", () => {
     if (!file || upload) return;
     problem("");
     step("upload");
-    upload = new XMLHttpRequest();
-    const started = performance.now();
-    upload.upload.addEventListener("progress", (event) => progress(event, (performance.now() - started) / 1000));
-    upload.addEventListener("load", received);
-    upload.addEventListener("error", () => failed("The connection ended during the upload.", "Check the network, then import it again."));
-    upload.addEventListener("abort", () => failed("The upload was cancelled.", "Nothing was kept of it."));
-    upload.open("POST", page.dataset.uploadUrl);
-    upload.setRequestHeader("X-CSRFToken", page.querySelector("[name=csrfmiddlewaretoken]").value);
-    upload.setRequestHeader("Accept", "application/json");
-    const body = new FormData();
-    body.append("description", description.value);
-    body.append("file", file);
-    upload.send(body);
+    const metadata = { filename: file.name, description: description.value };
+    upload = new window.Resumable(file, { url: page.dataset.uploadsUrl, csrf, metadata });
+    upload.onchange = progress;
+    upload.ondone = (model) => { upload = null; history.replaceState(null, "", `?model=${model}`); watch(model); };
+    upload.onfail = (status, text) => {
+      let body = {};
+      try { body = JSON.parse(text); } catch { /* a proxy's own page */ }
+      failed(...words(status, body));
+      unfinished();
+    };
+    upload.go();
   });
-  $("cancel").addEventListener("click", () => { if (upload) upload.abort(); });
-  window.addEventListener("beforeunload", (event) => { if (upload) event.preventDefault(); });
+  $("pause").addEventListener("click", () => { if (upload) { if (upload.state === "paused") upload.go(); else upload.pause(); } });
+  $("cancel").addEventListener("click", async () => {
+    const given = upload;
+    if (!given) return;
+    failed("The upload was cancelled.", "Nothing was kept of it.");
+    await given.cancel();
+    unfinished();
+  });
+  window.addEventListener("beforeunload", (event) => { if (upload && upload.state === "sending") event.preventDefault(); });
 
-  function progress(event, seconds) {
-    const share = event.total ? event.loaded / event.total : 0;
+  function progress({ state, sent = 0, speed, wait }) {
+    const share = file.size ? sent / file.size : 0;
     $("upload-bar").value = share * 100;
-    const speed = event.loaded / Math.max(seconds, 0.001);
-    const left = duration((event.total - event.loaded) / speed);
-    say("upload-said", share < 1
-      ? `${Math.floor(share * 100)} % · ${bytes(event.loaded)} of ${bytes(event.total)} · ${bytes(Math.round(speed))}/s · ${left}`
-      : "Sent. The server is storing it …");
+    $("pause").textContent = state === "paused" ? page.dataset.resume : page.dataset.pause;
+    const so = `${Math.floor(share * 100)} % · ${bytes(sent)} of ${bytes(file.size)}`;
+    if (state === "paused") say("upload-said", `Paused · ${so}`);
+    else if (state === "waiting") say("upload-said", `The connection was lost; trying again in ${wait} s · ${so}`);
+    else if (share >= 1) say("upload-said", "Sent. The server is storing it …");
+    else say("upload-said", speed ? `${so} · ${bytes(Math.round(speed))}/s · ${duration((file.size - sent) / speed)}` : so);
   }
+
+  // --- What was begun and isn't finished ---
+  async function unfinished() {
+    const place = $("unfinished");
+    let rows = [];
+    try { rows = (await (await fetch(page.dataset.uploadsUrl, { headers: { Accept: "application/json" } })).json()).results || []; } catch { /* the page works without */ }
+    place.hidden = !rows.length;
+    $("unfinished-rows").replaceChildren(...rows.map(row));
+  }
+  function row(each) {
+    const line = document.createElement("li");
+    const text = document.createElement("span");
+    const button = document.createElement("button");
+    line.className = "my-row my-between";
+    text.textContent = `${each.file_name} · ${Math.floor((each.offset / each.length) * 100)} % of ${bytes(each.length)}${each.problem ? ` · ${each.problem}` : ""}`;
+    button.type = "button";
+    button.className = "my-mini";
+    button.textContent = page.dataset.discard;
+    button.setAttribute("aria-label", `${page.dataset.discard} ${each.file_name}`);
+    button.addEventListener("click", async () => {
+      await fetch(`${page.dataset.uploadsUrl}${each.id}`, { method: "DELETE", headers: { "Tus-Resumable": "1.0.0", "X-CSRFToken": csrf } });
+      unfinished();
+    });
+    line.append(text, button);
+    return line;
+  }
+
   function failed(title, next) {
     upload = null;
     step("choose");
     problem(title, next);
-  }
-  function received() {
-    const { status, responseText } = upload;
-    let body = {};
-    try { body = JSON.parse(responseText); } catch { /* a proxy's own page */ }
-    if (status === 202 && body.id) {
-      upload = null;
-      history.replaceState(null, "", `?model=${body.id}`);
-      watch(body.id);
-    } else failed(...words(status, body));
   }
   function words(status, body) {
     if (body.title) return [body.title, body.next_step];
@@ -161,4 +186,6 @@
 
   const watched = new URLSearchParams(location.search).get("model");
   if (watched) watch(watched);
+  else unfinished();
+  if (!watched && input.files.length) choose(input.files[0]); // chosen before this ran
 })();

@@ -1,0 +1,66 @@
+// Looks into a zip's directory, which stands at its end, before anything of it is sent.
+"use strict";
+window.zipDirectory = (() => {
+  const TAIL = 65557; // a directory's end with the longest comment
+  const MOST = 16 * 1024 * 1024; // bytes of a directory that are looked at
+  const PICKLES = /\.(bin|pt|pth|pkl|pickle|ckpt|joblib|h5|keras)$/i;
+  const NESTED = /\.(zip|tar|gz|tgz|bz2|xz|7z|rar|zst|jar|whl)$/i;
+  const read = async (file, from, to) => new DataView(await file.slice(from, to).arrayBuffer());
+  const large = (view, at) => Number(view.getBigUint64(at, true));
+
+  async function directory(file) {
+    const start = Math.max(file.size - TAIL, 0);
+    const tail = await read(file, start, file.size);
+    let end = tail.byteLength - 22;
+    while (end >= 0 && tail.getUint32(end, true) !== 0x06054b50) end -= 1;
+    if (end < 0) return null;
+    let [count, size, offset] = [tail.getUint16(end + 10, true), tail.getUint32(end + 12, true), tail.getUint32(end + 16, true)];
+    if (count === 0xffff || size === 0xffffffff || offset === 0xffffffff) {
+      if (end < 20 || tail.getUint32(end - 20, true) !== 0x07064b50) return null;
+      const at = large(tail, end - 12);
+      const more = await read(file, at, at + 56);
+      if (more.byteLength < 56 || more.getUint32(0, true) !== 0x06064b50) return null;
+      [count, size, offset] = [large(more, 32), large(more, 40), large(more, 48)];
+    }
+    if (size > MOST || offset + size > file.size) return null;
+    return { view: await read(file, offset, offset + size), count };
+  }
+  function entries({ view, count }) {
+    const found = [];
+    const words = new TextDecoder();
+    for (let at = 0; found.length < count && at + 46 <= view.byteLength; ) {
+      if (view.getUint32(at, true) !== 0x02014b50) return null;
+      const [name, extra, comment] = [28, 30, 32].map((place) => view.getUint16(at + place, true));
+      const path = words.decode(new Uint8Array(view.buffer, view.byteOffset + at + 46, name));
+      found.push({ path, encrypted: Boolean(view.getUint16(at + 8, true) & 1) });
+      at += 46 + name + extra + comment;
+    }
+    return found;
+  }
+  function kinds(paths) {
+    const has = (pattern) => paths.some((path) => pattern.test(path));
+    if (has(/(^|\/)adapter_config\.json$/)) return "PEFT adapter";
+    if (has(/\.onnx$/i)) return "ONNX";
+    if (has(/\.safetensors$/i)) return "safetensors";
+    return has(/\.gguf$/i) ? "GGUF" : "";
+  }
+  // { said, problem: [what, what to do] } — a problem that the import would end with as well.
+  return async (file) => {
+    const cut = ["This isn't a complete zip archive.", "Make the zip again, or copy it again if copying was cut off."];
+    try {
+      const found = await directory(file);
+      const all = found && entries(found);
+      if (!all) return { problem: cut };
+      const files = all.filter(({ path }) => !path.endsWith("/") && !/(^|\/)(__MACOSX\/|\.DS_Store$|\.git\/)/.test(path));
+      const paths = files.map(({ path }) => path);
+      const kind = kinds(paths);
+      const nested = paths.find((path) => NESTED.test(path));
+      const locked = files.find(({ encrypted }) => encrypted);
+      if (locked) return { problem: [`${locked.path} is encrypted.`, "Make the zip without a password."] };
+      if (nested) return { problem: [`${nested} is an archive itself.`, "Unpack it, and put its files into the zip."] };
+      if (!kind && paths.some((path) => PICKLES.test(path))) return { problem: ["Its only weights are in a format that can run code when it is loaded.", "Convert them to safetensors, ONNX or GGUF first."] };
+      if (!kind) return { problem: ["No weights were found: there is no .onnx, .safetensors or .gguf file.", "Put the weights beside config.json, and make the zip again."] };
+      return { said: `${files.length} ${files.length === 1 ? "file" : "files"} · ${kind}` };
+    } catch { return { problem: ["The file can't be read.", "Choose it again."] }; }
+  };
+})();
