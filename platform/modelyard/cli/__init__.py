@@ -9,7 +9,19 @@ import click
 from modelyard import __version__
 from modelyard.cli import output
 
-OWN = ("up", "demo", "doctor", "startruntime", "web", "worker", "beat", "bundle", "import-bundle", "reseal")
+OWN = (
+    "up",
+    "demo",
+    "doctor",
+    "startruntime",
+    "web",
+    "worker",
+    "beat",
+    "bundle",
+    "import-bundle",
+    "reseal",
+    "check-catalogue",
+)
 
 
 @click.group(
@@ -108,6 +120,16 @@ def import_bundle(folder: Path, models: tuple[str, ...], sha256: str) -> None:
     from modelyard.cli.bundles import take
 
     sys.exit(take(folder, models, sha256))
+
+
+@cli.command("check-catalogue")
+@click.argument("models", nargs=-1)
+@click.option("--connection", default="", help="The name of a connection to ask with.")
+def check_catalogue(models: tuple[str, ...], connection: str) -> None:
+    """Compare the catalogue's figures with what the hub says, of all models or those named."""
+    from modelyard.cli.catalogue import run
+
+    sys.exit(run(connection, models))
 
 
 @cli.command()
