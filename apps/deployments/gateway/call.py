@@ -384,11 +384,10 @@ class Call(Exchange):
         body = chunk(data) if self.chunked else data
         if complete and self.chunked:
             body += b"0\r\n\r\n"
-        if head or body:
-            self.door.transport.write(head + body)
         if complete:
-            self._leave_engine()
-            self._end()
+            self._end(head + body)
+        elif head or body:
+            self.door.transport.write(head + body)
 
     def _own_usage(self) -> bool:
         return self.table is not None and self.route.usage_of is not None

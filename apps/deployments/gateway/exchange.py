@@ -91,8 +91,7 @@ class Exchange:
             raise errors.wrong_method("GET, POST")
         self.status = 204
         own = self._own_lines()
-        self.door.transport.write(b"HTTP/1.1 204 No Content\r\n" + preflight(head.headers) + own)
-        self._end()
+        self._end(b"HTTP/1.1 204 No Content\r\n" + preflight(head.headers) + own)
 
     def _fail(self, refused: errors.Refused) -> None:
         """An engine or the caller failed half-way; if the answer has begun, it is cut."""
@@ -133,9 +132,9 @@ class Exchange:
         lines += [b"%b: %b\r\n" % (n.encode(), v.encode()) for n, v in refused.headers.items() if n != "connection"]
         lines.append(b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body))
         shown = b"" if self.head.method == b"HEAD" else body
-        self.door.transport.write(b"".join(lines) + self._own_lines() + shown)
+        answer = b"".join(lines) + self._own_lines() + shown
         self.bytes_out += len(shown)
-        self._end()
+        self._end(answer)
 
     # --- its life ------------------------------------------------------------------------------------------------
 
@@ -189,12 +188,17 @@ class Exchange:
         if not pool.in_flight[backend.replica_id]:
             del pool.in_flight[backend.replica_id]
 
-    def _end(self) -> None:
-        """Its answer is whole, or there will be none. Once."""
+    def _end(self, last: bytes = b"") -> None:
+        """Its answer is whole with these bytes, or there will be none. Once.
+
+        They go after the call is counted: what a caller has is in the ledger or counted as lost, whenever we are killed.
+        """
         self.done = True
         self._leave_engine()
         if isinstance(self.task, asyncio.TimerHandle):
             self.task.cancel()
             self.gateway.guard.waiting -= 1
         account.close(self)
+        if last:
+            self.door.transport.write(last)
         self.door.answered(self)
