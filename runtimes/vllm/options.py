@@ -23,7 +23,8 @@ RESERVED = frozenset(
         "hf-token", "otlp-traces-endpoint", "grpc-port", "data-parallel-supervisor-port", "scheduler-cls",
         "model-class-overrides", "io-processor-plugin", "logging-config", "log-config-file", "hf-config-path",
         "kv-transfer-config", "ec-transfer-config", "weight-transfer-config", "profiler-config", "tool-server",
-        "generation-config", "override-generation-config", "enable-log-requests", "enable-log-outputs", "enable-log-deltas",
+        "generation-config", "override-generation-config", "enable-log-requests", "enable-log-outputs",
+        "enable-log-deltas",
     }
 )  # fmt: skip
 """Set by the plug itself or by an option of its own, or such as load code, open the engine or log what callers send.

@@ -235,8 +235,9 @@ def with_text(body: Mapping[str, Any], text: str) -> dict[str, Any]:
 class Runtime[O: Options](ABC):
     """One kind of engine. Instances hold no state: one object serves every deployment, from several threads.
 
-    Verbs, in the order they are called: `idle_options`, `check`, `estimate`, `recipes`, `optimize`, `command`, `probe`, `failure`,
-    `routes`, `sample`, `samples`, `usage`; and the names in `metrics`. Those with a body here may be left as they are.
+    Verbs, in the order they are called: `idle_options`, `check`, `estimate`, `recipes`, `optimize`, `command`, `probe`,
+    `failure`, `routes`, `sample`, `samples`, `usage`; and the names in `metrics`. Those with a body here may
+    be left as they are.
     """
 
     contract_version: ClassVar[int] = CONTRACT_VERSION
