@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import (
     UnfoldAdminSelectWidget,
@@ -39,8 +40,11 @@ def step_of(described: Schema) -> str:
 class LinesField(forms.CharField):
     """A list of texts, one a line; as JSON where a text has lines itself."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(widget=UnfoldAdminTextareaWidget(attrs={"rows": 3, "spellcheck": "false"}), **kwargs)
+    def __init__(self, help_text: str = "", **kwargs: Any) -> None:
+        help_text = " ".join([help_text, gettext("One a line, or a JSON list.")]).strip()
+        super().__init__(
+            help_text=help_text, widget=UnfoldAdminTextareaWidget(attrs={"rows": 3, "spellcheck": "false"}), **kwargs
+        )
 
     def clean(self, value: Any) -> Any:
         """The list; none where nothing was given."""

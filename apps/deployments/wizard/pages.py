@@ -205,7 +205,7 @@ def _review(request: HttpRequest, wizard: Wizard) -> dict[str, Any]:
     if troubles:
         return context
     new = review.chosen(wizard)
-    context |= {"chosen": new, "recipe": wizard.recipe(), **fitting.context(wizard, Step.REVIEW)}
+    context |= {"planned": new, "recipe": wizard.recipe(), **fitting.context(wizard, Step.REVIEW)}
     context["api_call"] = review.api_call(wizard, new, base_url(request))
     context["titles"] = [(new.titles.get(name, name), review.shown(value)) for name, value in new.options.items()]
     if wizard.deployment:

@@ -171,7 +171,9 @@ class Wizard:
         """Every runtime on the model, the chosen one with the options that were typed."""
         if self.model is None:
             return []
-        return fit.fits(self.model, {self.runtime: self.options} if self.runtime else {})
+        recipe = self.recipe()
+        options = {**self.options, **(recipe.options if recipe else {})}
+        return fit.fits(self.model, {self.runtime: options} if self.runtime else {})
 
     def form(self, step: Step) -> StepForm:
         """The form of a step, with what was typed into it."""

@@ -38,7 +38,7 @@ class LlamaCppOptions(Options):
     )  # fmt: skip
     stop: tuple[Text, ...] = pydantic.Field(
         (), max_length=16, title="Stop sequences",
-        description='Where a request doesn\'t say: an answer ends before any of these, such as ["###"].',
+        description="Where a request doesn't say: an answer ends before any of these.",
     )  # fmt: skip
     context_tokens: int = pydantic.Field(
         0, ge=0, le=2**24, title="Context (tokens)", json_schema_extra=HARDWARE,
