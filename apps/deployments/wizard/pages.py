@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from apps.deployments import fitting, naming, operations, portable, runtimes
 from apps.deployments.models import Deployment, Draft, Version
-from apps.deployments.statuses import WORKING, Status
+from apps.deployments.statuses import WORKING, Desired, Status
 from apps.deployments.wizard import command, drafts, review
 from apps.deployments.wizard.forms import StepForm
 from apps.deployments.wizard.state import ORDER, Step, Wizard, said
@@ -232,7 +232,8 @@ def _next_version(deployment: Deployment, new: review.Chosen) -> dict[str, Any]:
         "next_number": newest.number + 1 if newest else 1,
         "differences": review.differences(old, new) if old else [],
         "serves": deployment.status == Status.DEPLOYED,
-        "working": deployment.status in WORKING,
+        "working": deployment.status in WORKING
+        or (deployment.status == Status.DEPLOYED and deployment.desired == Desired.STOPPED),
     }
 
 
