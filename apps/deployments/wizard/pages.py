@@ -231,7 +231,7 @@ def _next_version(deployment: Deployment, new: review.Chosen) -> dict[str, Any]:
         "old": old,
         "next_number": newest.number + 1 if newest else 1,
         "differences": review.differences(old, new) if old else [],
-        "serves": deployment.status == Status.DEPLOYED,
+        "serves": deployment.live_version is not None,
         "working": deployment.status in WORKING
         or (deployment.status == Status.DEPLOYED and deployment.desired == Desired.STOPPED),
     }
@@ -268,7 +268,8 @@ def _finish(request: HttpRequest, wizard: Wizard, go: str) -> HttpResponse:
             return _sent(request, draft)
         if wizard.deployment:
             draft.deployment = _deployment(wizard.deployment.pk)
-        form.add_error(None, f"{problem.message} {problem.next_step}".strip())
+        if problem.code != "version_conflict":  # the page says more of that one
+            form.add_error(None, f"{problem.message} {problem.next_step}".strip())
         return _show(request, Wizard(draft), Step.REVIEW, form)
     if made is None:
         draft.refresh_from_db()
