@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.defaultfilters import filesizeformat
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext, ngettext
@@ -43,6 +43,9 @@ class Rows(ChangeList):
         for row in rows:
             row.counts = counts.get(row.pk, {})
         self.result_list = rows
+        if not self.query and not self.has_active_filters:
+            # Nothing was left out: there is no second number to count, and no "show all" to offer.
+            self.show_full_result_count, self.full_result_count = True, self.result_count
 
 
 @admin.register(Model)
@@ -210,9 +213,9 @@ def delete_chosen(model_admin: ModelAdmin, request: HttpRequest, queryset: Query
 
 def _tag_links(names: list[str]) -> SafeString:
     """The first tags, each leading to the models that have it."""
-    links = [
-        format_html('<a class="my-tag" href="?{}">{}</a>', urlencode({"tag": tag}), tag) for tag in names[:TAGS_SHOWN]
-    ]
-    if len(names) > TAGS_SHOWN:
-        links.append(format_html('<span class="my-quiet">+{}</span>', len(names) - TAGS_SHOWN))
-    return format_html('<span class="my-below">{}</span>', SafeString("").join(links)) if links else SafeString("")
+    links = format_html_join(
+        "", '<a class="my-tag" href="?{}">{}</a>', ((urlencode({"tag": tag}), tag) for tag in names[:TAGS_SHOWN])
+    )
+    more = len(names) - TAGS_SHOWN
+    rest = format_html('<span class="my-quiet">+{}</span>', more) if more > 0 else ""
+    return format_html('<span class="my-below">{}{}</span>', links, rest) if names else SafeString("")
