@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from django.db import connections, models
-from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models import Count, Exists, OuterRef, Q, Subquery
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce
 
@@ -34,6 +34,10 @@ class ModelQuerySet(models.QuerySet[Any]):
     def with_deployments(self, status: str) -> Self:
         """Those that have a deployment in that status."""
         return self.filter(pk__in=self._deployments.filter(status=status).order_by().values("model"))
+
+    def without_deployments(self) -> Self:
+        """Those that nobody has made a deployment of."""
+        return self.filter(~Exists(self._deployments.filter(model=OuterRef("pk"))))
 
     def with_tag(self, tag: str) -> Self:
         """Those that carry exactly this tag."""

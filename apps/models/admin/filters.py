@@ -101,4 +101,4 @@ class DeploymentsFilter(admin.SimpleListFilter):
         """Those that have, or haven't, such deployments."""
         if self.value() in {DEPLOYED, FAILED, READY_TO_DEPLOY}:
             return queryset.with_deployments(self.value())  # type: ignore[attr-defined]
-        return queryset.filter(deployments=None) if self.value() == "none" else queryset
+        return queryset.without_deployments() if self.value() == "none" else queryset  # type: ignore[attr-defined]

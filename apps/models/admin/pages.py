@@ -114,7 +114,7 @@ def edit(request: HttpRequest, pk: str) -> HttpResponse:
         if form.is_valid() and _edit(model, form):
             messages.success(request, _("Saved."))
             return redirect("admin:models_model_edit", model.pk)
-    users = list(model.deployments.order_by("name")[: USERS_SHOWN + 1])
+    users = list(model.deployments.order_by("name").only("name")[: USERS_SHOWN + 1])
     context = {
         "form": form,
         "users": users[:USERS_SHOWN],
