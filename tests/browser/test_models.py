@@ -33,7 +33,8 @@ def test_an_import_is_followed_to_ready_without_a_reload(page: Page, site: Site,
     row = page.locator("tr", has_text="followed")
     expect(row.get_by_text("Ready", exact=True)).to_be_visible(timeout=60_000)
     row.get_by_role("link", name="followed", exact=True).click()
-    expect(page.get_by_role("heading", name="followed has no deployments yet")).to_be_visible()
+    expect(page.get_by_role("link", name="Deploy this model")).to_be_visible()
+    expect(page.locator("[aria-current=page]", has_text="Deployments")).to_be_visible()
 
 
 def test_every_tab_of_a_model_is_there_and_nothing_scrolls_sideways(page: Page, site: Site, tmp_path: Path) -> None:

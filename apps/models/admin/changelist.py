@@ -102,9 +102,7 @@ class ModelAdmin(console.ModelAdmin):
     @admin.display(description=_("Import status"), ordering="status")
     def state(self, model: Model) -> SafeString:
         """The import's status, kept up to date by the page."""
-        return format_html(
-            '<span data-live-status="{}" data-live-name="{}">{}</span>', model.pk, model.name, status_of(model)
-        )
+        return format_html('<span data-live-status="{}">{}</span>', model.pk, status_of(model))
 
     @admin.display(description=_("Size"), ordering="size")
     def size_on_disk(self, model: Model) -> str:
@@ -113,11 +111,14 @@ class ModelAdmin(console.ModelAdmin):
 
     def get_list_display(self, request: HttpRequest) -> Any:
         """The columns; what may be done with a row depends on who looks."""
-        may_deploy = console.may(request, "deployments.add_deployment")
 
         def row_actions(model: Model) -> SafeString:
-            offered = {"model": model, "may_deploy": may_deploy and model.status in USABLE}
-            return mark_safe(render_to_string("models/admin/row_actions.html", offered))  # noqa: S308 (a template's)
+            return format_html(
+                '<span data-live-actions="{}" data-word="{}">{}</span>',
+                model.pk,
+                model.status,
+                actions_of(model, request),
+            )
 
         row_actions.short_description = _("Actions")  # type: ignore[attr-defined]
         return [*super().get_list_display(request), row_actions]
@@ -181,12 +182,7 @@ class ModelAdmin(console.ModelAdmin):
         """The import status of the rows that a page shows."""
         console.require(request, "models.view_model")
         rows = Model.objects.filter(pk__in=request.GET.get("ids", "").split(",")[:LIVE_LIMIT])
-        return JsonResponse({
-            "rows": {
-                row.pk: {"status": status_of(row), "moving": operations.importing(row), "word": row.status}
-                for row in rows
-            }
-        })  # fmt: skip
+        return JsonResponse({"rows": {row.pk: live_state(row, request) for row in rows}})
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Never through Django's form: models come from an import."""
@@ -209,6 +205,26 @@ def delete_chosen(model_admin: ModelAdmin, request: HttpRequest, queryset: Query
         said = ngettext("%(count)d model was deleted.", "%(count)d models were deleted.", done)
         messages.success(request, said % {"count": done})
     return None
+
+
+def live_state(model: Model, request: HttpRequest) -> dict[str, Any]:
+    """What the list shows of a model now, whether it is moving, and what is said aloud when its status changes."""
+    return {
+        "status": status_of(model),
+        "actions": actions_of(model, request),
+        "moving": operations.importing(model),
+        "word": model.status,
+        "said": f"{model.name}: {model.get_status_display()}",
+    }
+
+
+def actions_of(model: Model, request: HttpRequest) -> SafeString:
+    """The buttons of a row: only what makes sense now, and what this person may do."""
+    offered = {
+        "model": model,
+        "may_deploy": model.status in USABLE and console.may(request, "deployments.add_deployment"),
+    }
+    return mark_safe(render_to_string("models/admin/row_actions.html", offered))  # noqa: S308 (a template's)
 
 
 def _tag_links(names: list[str]) -> SafeString:

@@ -58,6 +58,7 @@ def head(request: HttpRequest, model: Model, here: str) -> dict[str, Any]:
     may_import, usable = may("models.import_model"), model.status in USABLE
     return {
         "model": model,
+        "here": here,
         "badge": console.badge(str(Status(model.status).label), progress.STATUS_TONES[Status(model.status)]),
         "tabs": _tabs(model, here, may),
         "working": model.status in WORKING,
