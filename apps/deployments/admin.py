@@ -11,7 +11,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from apps.deployments import export_pages, fitting, key_pages, pages, proofs
+from apps.deployments import export_pages, fitting, key_pages, model_fit, pages, proofs
 from apps.deployments.models import Deployment
 from apps.deployments.statuses import RETRIGGERABLE, WORKING, Desired, Status
 from apps.deployments.usage import pages as usage
@@ -119,6 +119,7 @@ class DeploymentAdmin(console.ModelAdmin):
             path("add/<system_id:draft>/<slug:step>/", wrap(wizard.step), name=name("add_step")),
             path("fit/", wrap(fitting.fragment), name=name("fit")),
             path("export/<system_id:pk>/", wrap(export_pages.export), name=name("export")),
+            path("of-model/<system_id:pk>/fit/", wrap(model_fit.of_model), name=name("model_fit")),
             path(f"{one}", wrap(pages.endpoint), name=name("detail")),
             path(f"{one}change/", wrap(pages.endpoint), name=name("change")),
             path(f"{one}keys/", wrap(key_pages.keys), name=name("keys")),

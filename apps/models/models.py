@@ -107,6 +107,12 @@ class Model(models.Model):
         ordering: ClassVar = ["-added_at"]
         permissions: ClassVar = [("import_model", "Can import models"), ("export_model", "Can export models")]
         default_permissions = ("change", "delete", "view")
+        # The list is by newest first, whatever their number; its filter names the tasks there are.
+        indexes: ClassVar = [
+            models.Index(fields=["-added_at", "-id"], name="models_newest_first"),
+            models.Index(fields=["task"], name="models_by_task"),
+            models.Index(fields=["size"], name="models_by_size"),
+        ]
 
     def __str__(self) -> str:
         return self.name

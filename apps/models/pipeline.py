@@ -19,7 +19,7 @@ from apps.models.bundles.models import BundleOrigin
 from apps.models.deployconfig import reading as deployconfig
 from apps.models.deployconfig.schema import DeployConfig
 from apps.models.formats import Facts, inspect
-from apps.models.hub.fetching import Download
+from apps.models.hub.fetching import Download, said
 from apps.models.hub.models import HubOrigin
 from apps.models.models import WORKING, ImportFinding, Level, Model, ModelFile, Revision, Status
 from apps.models.rules import Blocked, Found
@@ -45,7 +45,8 @@ class Import:
     def __init__(self, model_id: str) -> None:
         self.id = model_id
         self.owner = f"{socket.gethostname()[:30]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        self.reported = 0.0
+        self.reported = self.began = 0.0
+        self.doing = "Unpacking"
         self.percent = 0
         self.updating = False
 
@@ -115,7 +116,8 @@ class Import:
         return files, Found("MYI001", Level.PASS, f"{len(files)} files were unpacked and hashed.")
 
     def _copy(self, origin: BundleOrigin, made: Path) -> tuple[list[archive.Unpacked], Found]:
-        self._report(stage="Copying from the bundle")
+        self.doing = "Copying"
+        self._report(stage=self.doing)
         limit = settings.MAX_UNPACKED_BYTES
         files = copying.copy(Path(origin.root), origin.directory, made, limit, self._progress)
         said = f"{len(files)} files were copied; each is the one of the bundle's manifest."
@@ -129,8 +131,11 @@ class Import:
         return files, Found("MYI032", Level.PASS, said)
 
     def _progress(self, done: int, total: int) -> None:
-        if time.monotonic() - self.reported >= REPORT_EVERY:
-            self._report(progress=done * UNPACK_SHARE // max(total, 1))
+        now = time.monotonic()
+        self.began = self.began or now
+        if now - self.reported >= REPORT_EVERY:
+            speed = int(done / (now - self.began)) if now > self.began else 0
+            self._report(stage=said(done, total, speed, self.doing), progress=done * UNPACK_SHARE // max(total, 1))
 
     def _report(self, **fields: Any) -> None:
         """Write how far it is, and keep the lease."""

@@ -109,6 +109,6 @@ def test_the_catalogue_leads_there_and_its_advice_goes_along(browser: Client, hu
 @pytest.mark.system
 def test_a_model_knows_where_it_is_from(browser: Client, bring: Bring, hub: Hub) -> None:
     model = bring()
-    text = browser.get(reverse("admin:models_model_change", args=[model.pk])).content.decode()
+    text = browser.get(reverse("admin:models_model_lineage", args=[model.pk])).content.decode()
     assert f'href="{hub.address}/acme/tiny"' in text
     assert hub.repos["acme/tiny"].commit in text

@@ -117,4 +117,4 @@ def test_the_page_and_the_api(hub: Hub, bring: Bring, person: User) -> None:
     pipeline.run(model.pk)
     found = browser.get(f"{api}/").json()
     assert (found["revision"], [each["number"] for each in found["revisions"]]) == (2, [2, 1])
-    assert "Revisions" in browser.get(reverse("admin:models_model_change", args=[model.pk])).content.decode()
+    assert ">r2</a>" in browser.get(reverse("admin:models_model_lineage", args=[model.pk])).content.decode()

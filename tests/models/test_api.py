@@ -11,7 +11,7 @@ from knox.models import AuthToken
 from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
-from apps.models import pipeline, storage
+from apps.models import operations, pipeline, storage
 from apps.models.models import Model, Status
 from modelyard import roles
 from tests.models.conftest import Zip, good, safetensors_bytes
@@ -179,6 +179,13 @@ def test_lists_are_filtered_searched_and_paged(make_zip: Zip, imported: Imported
     assert names("search=thre") == ["three"]
     assert names("page_size=1&ordering=name") == ["one"]
     assert api.get(f"{LIST}?status=nonsense").status_code == 400
+
+
+def test_a_list_is_filtered_by_a_whole_tag(make_zip: Zip, imported: Imported) -> None:
+    operations.edit(imported(make_zip(good())), tags=["search", "größe"])
+    api = client("Viewers")
+    counts = [api.get(LIST, {"tag": tag}).json()["count"] for tag in ("search", "größe", "sear")]
+    assert counts == [1, 1, 0]
 
 
 def test_a_list_takes_the_same_queries_for_one_model_and_for_thirty(

@@ -8,6 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
 
 from apps.models.catalogue import memory, operations
 from apps.models.catalogue.api import wanted
@@ -49,7 +50,7 @@ def catalogue(request: HttpRequest) -> HttpResponse:
     found = matching(everything.offers, asked, host)
     context = {
         **admin.site.each_context(request),
-        "title": "Import a model",
+        "title": _("Import a model"),
         "opts": Model._meta,
         "source": "catalogue",
         "cards": [_card(offer, host) for offer in found],
@@ -121,18 +122,18 @@ def counted(number: int) -> str:
 def _facts(offer: Offer) -> list[tuple[str, str, str]]:
     """Each fact: what, how much, and where that is from; nothing where nobody said it."""
     entry, needed = offer.entry, memory.least(offer.entry)
-    unpinned = "not pinned: the newest is resolved" if entry.repository else ""
+    unpinned = _("not pinned: the newest is resolved") if entry.repository else ""
     rows: list[tuple[str, Any, str]] = [
-        ("Revision", entry.revision, entry.revision.value if entry.revision else unpinned),
-        ("Parameters", entry.parameters, f"{entry.parameters.value:,}" if entry.parameters else ""),
-        ("Weights are stored as", entry.dtype, str(entry.dtype.value) if entry.dtype else ""),
-        ("Licence", entry.licence, entry.licence.value if entry.licence else ""),
-        ("Its owner asks for an agreement", entry.gated, "yes" if entry.gated and entry.gated.value else ""),
+        (_("Revision"), entry.revision, entry.revision.value if entry.revision else unpinned),
+        (_("Parameters"), entry.parameters, f"{entry.parameters.value:,}" if entry.parameters else ""),
+        (_("Weights are stored as"), entry.dtype, str(entry.dtype.value) if entry.dtype else ""),
+        (_("Licence"), entry.licence, entry.licence.value if entry.licence else ""),
+        (_("Its owner asks for an agreement"), entry.gated, _("yes") if entry.gated and entry.gated.value else ""),
         (
-            "Context length",
+            _("Context length"),
             entry.context_length,
-            f"{entry.context_length.value:,} tokens" if entry.context_length else "",
+            _("%(count)s tokens") % {"count": f"{entry.context_length.value:,}"} if entry.context_length else "",
         ),
-        ("Least memory", needed, filesizeformat(needed.value) if needed else ""),
+        (_("Least memory"), needed, filesizeformat(needed.value) if needed else ""),
     ]
     return [(name, said, figure.source if figure else "") for name, figure, said in rows if said]

@@ -232,10 +232,10 @@ def environment(home: str) -> dict[str, str]:
     }
 
 
-def said(done: int, total: int, speed: int) -> str:
-    """Bytes, speed and time left, in a line."""
+def said(done: int, total: int, speed: int, doing: str = "Downloading") -> str:
+    """What is being done: bytes, speed and time left, in a line."""
     unit, size = next((u, s) for u, s in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)) if total >= s or s == 10**3)
-    line = f"Downloading · {done / size:.1f} of {total / size:.1f} {unit}"
+    line = f"{doing} · {done / size:.1f} of {total / size:.1f} {unit}"
     if speed:
         line += f" · {speed / 1e6:.1f} MB/s · {_time((total - done) / speed)} left"
     return line

@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.request import QueryDict
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from apps.models.catalogue import shelf
@@ -71,7 +72,7 @@ def _context(request: HttpRequest, given: dict[str, Any], found: Preflight | Non
     files = sorted(found.files, key=lambda file: (file.path not in taken, -file.size)) if found else []
     return {
         **admin.site.each_context(request),
-        "title": "Import a model",
+        "title": _("Import a model"),
         "opts": Model._meta,
         "source": "hub",
         "given": given,
@@ -96,12 +97,14 @@ def connections(request: HttpRequest) -> HttpResponse:
         name, token = request.POST.get("name", ""), request.POST.get("token", "")
         made: list[Connection] = []
         by = console.person(request)
-        if console.attempt(request, lambda: made.append(operations.connect(name, token, by=by)), "The token is kept."):
+        if console.attempt(
+            request, lambda: made.append(operations.connect(name, token, by=by)), _("The token is kept.")
+        ):
             _test(request, made[0])
         return redirect("admin:models_connections")
     context = {
         **admin.site.each_context(request),
-        "title": "Connections",
+        "title": _("Connections"),
         "opts": Model._meta,
         "connections": Connection.objects.select_related("created_by"),
         "may_add": console.may(request, "models.add_connection"),
@@ -122,15 +125,19 @@ def connection(request: HttpRequest, pk: str, verb: str) -> HttpResponse:
         _test(request, one)
     elif verb == "replace":
         token = request.POST.get("token", "")
-        if console.attempt(request, lambda: operations.replace_token(one, token, by=by), "The token was replaced."):
+        if console.attempt(request, lambda: operations.replace_token(one, token, by=by), _("The token was replaced.")):
             _test(request, one)
     else:
-        console.attempt(request, lambda: operations.disconnect(one, by=by), f"{one.name} was deleted.")
+        console.attempt(
+            request, lambda: operations.disconnect(one, by=by), _("%(name)s was deleted.") % {"name": one.name}
+        )
     return redirect("admin:models_connections")
 
 
 def _test(request: HttpRequest, one: Connection) -> None:
-    console.attempt(request, lambda: operations.test(one), f"The hub takes the token of {one.name}.")
+    console.attempt(
+        request, lambda: operations.test(one), _("The hub takes the token of %(name)s.") % {"name": one.name}
+    )
 
 
 def update(request: HttpRequest, pk: str) -> HttpResponse:
@@ -147,7 +154,7 @@ def update(request: HttpRequest, pk: str) -> HttpResponse:
         messages.error(request, str(problem))
         return redirect("admin:models_model_change", pk)
     if found is None:
-        messages.success(request, "The newest revision is here already.")
+        messages.success(request, _("The newest revision is here already."))
         return redirect("admin:models_model_change", pk)
     return TemplateResponse(request, "models/admin/hub_update.html", _difference(request, model, found))
 
@@ -158,12 +165,12 @@ def _difference(request: HttpRequest, model: Model, found: Preflight) -> dict[st
     changed = [file for path, file in there.items() if here.get(path) != (file.sha256 or file.oid)]
     return {
         **admin.site.each_context(request),
-        "title": f"Update {model.name}",
+        "title": _("Update %(name)s") % {"name": model.name},
         "opts": Model._meta,
         "model": model,
         "found": found,
-        "rows": [(file.path, file.size, "changed" if file.path in here else "new") for file in changed]
-        + [(path, None, "gone") for path in here if path not in there],
+        "rows": [(file.path, file.size, _("changed") if file.path in here else _("new")) for file in changed]
+        + [(path, None, _("gone")) for path in here if path not in there],
         "download": sum(file.size for file in changed),
         "same": len(there) - len(changed),
     }
@@ -175,10 +182,12 @@ def steer(request: HttpRequest, pk: str, verb: str) -> HttpResponse:
     console.require(request, MAY)
     model, by = get_object_or_404(Model, pk=pk), console.person(request)
     if verb == "cancel":
-        done = f"{model.name} stays at the revision that is here."
+        done = _("%(name)s stays at the revision that is here.") % {"name": model.name}
         console.attempt(request, lambda: operations.cancel_update(model, by=by), done)
     elif verb == "pause":
-        console.attempt(request, lambda: operations.pause(model, by=by), f"The download of {model.name} is paused.")
+        done = _("The download of %(name)s is paused.") % {"name": model.name}
+        console.attempt(request, lambda: operations.pause(model, by=by), done)
     else:
-        console.attempt(request, lambda: operations.resume(model, by=by), f"The download of {model.name} goes on.")
+        done = _("The download of %(name)s goes on.") % {"name": model.name}
+        console.attempt(request, lambda: operations.resume(model, by=by), done)
     return redirect("admin:models_model_change", pk)
