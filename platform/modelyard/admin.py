@@ -8,7 +8,8 @@ from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.db.models import Count
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.middleware.csrf import get_token
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
@@ -98,6 +99,24 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "troubles": troubles.troubles(),
     }
     return context
+
+
+def without_inline_colours(_request: HttpRequest) -> dict[str, Any]:
+    """unfold would write its colours into every page as an inline style; theme.css has them."""
+    return {"colors": None}
+
+
+@method_decorator(never_cache, name="dispatch")
+class SessionState(View):
+    """Whether somebody is still logged in, for a page that has been open for long; and the token of its forms."""
+
+    admin_site: AdminSite = None  # type: ignore[assignment]
+
+    def get(self, request: HttpRequest) -> JsonResponse:
+        """401 where the session has ended: a redirect to the log-in would look like an answer."""
+        if not self.admin_site.has_permission(request):
+            return JsonResponse({"error": "The session has ended."}, status=401)
+        return JsonResponse({"csrf": get_token(request)})
 
 
 class SitePage(View):
