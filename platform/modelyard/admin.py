@@ -20,7 +20,7 @@ from knox.models import AuthToken
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from apps.deployments import runtimes
-from apps.deployments.admin import status_of
+from apps.deployments.listing import status_of
 from apps.deployments.models import Deployment, Event
 from apps.deployments.monitoring import troubles
 from apps.deployments.statuses import WORKING, Status

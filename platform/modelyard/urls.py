@@ -11,7 +11,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from modelyard import health
 from modelyard.api.tokens import TokensView
 
-# Swagger UI writes inline styles, and nothing of the admin is on its page; its script is a file of its own, as ours are.
+# Swagger UI writes inline styles; its script is a file of its own, as ours are.
 docs = csp_override({**settings.SECURE_CSP, "script-src": [CSP.SELF], "style-src": [CSP.SELF, CSP.UNSAFE_INLINE]})(
     SpectacularSwaggerSplitView.as_view(url_name="schema", permission_classes=[])
 )
