@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
+from django.contrib.admin.options import Action, ActionLocation
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import URLPattern, path, reverse
@@ -20,7 +21,7 @@ from apps.deployments.listing import actions_of, live_state, progress_of, status
 from apps.deployments.models import Deployment
 from apps.deployments.usage import pages as usage
 from apps.models.models import Model
-from modelyard import console
+from modelyard import console, moments
 
 LIVE_LIMIT = 200  # rows that one poll may ask for
 
@@ -82,7 +83,7 @@ class DeploymentAdmin(console.ModelAdmin):
     @admin.display(description=_("Added On"), ordering="added_at")
     def added_on(self, deployment: Deployment) -> SafeString:
         """When it was added."""
-        return console.moment(deployment.added_at)
+        return moments.moment(deployment.added_at)
 
     def get_list_display(self, request: HttpRequest) -> Any:
         """The columns; what may be done with a row depends on who looks."""
@@ -161,8 +162,11 @@ class DeploymentAdmin(console.ModelAdmin):
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
         """What this person may do to several at once; each leads to a page that says what would happen."""
         may = console.person(request).has_perm
+        here = [ActionLocation.CHANGE_LIST]
+        if action_location not in {None, *here}:
+            return {}
         return {
-            name: (partial(_several, name), name, verb.title)
+            name: Action(partial(_several, name), name, str(verb.title), str(verb.title), here)
             for name, verb in bulk.VERBS.items()
             if may(verb.permission)
         }

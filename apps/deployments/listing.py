@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from apps.deployments.models import Deployment, Event
 from apps.deployments.statuses import RETRIGGERABLE, WORKING, Desired, Status
-from modelyard import console
+from modelyard import console, moments
 
 TONES = {
     Status.DEPLOYED: "good", Status.DEPLOYING: "busy", Status.OPTIMIZING: "busy", Status.FAILED: "bad",
@@ -35,7 +35,7 @@ def status_of(deployment: Deployment, progress: int | None = None) -> SafeString
     badge = console.badge(str(WORDS[status]), "busy" if draining else TONES[status])
     return format_html(
         '{}<span class="my-below">{}{}</span>{}', badge, _below(deployment, status),
-        console.moment(deployment.status_at, "relative"), _bar(progress if status in WORKING else None),
+        moments.moment(deployment.status_at, "relative"), _bar(progress if status in WORKING else None),
     )  # fmt: skip
 
 

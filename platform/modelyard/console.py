@@ -15,7 +15,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import register_converter
 from django.urls.converters import StringConverter
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString
@@ -58,15 +57,6 @@ register_converter(SystemId, "system_id")
 def badge(text: str, tone: str) -> SafeString:
     """A status as a coloured word; `tone` is good, busy, bad, warn or calm."""
     return format_html('<span class="my-badge {}">{}</span>', TONES[tone], text)
-
-
-def moment(at: datetime | None, show: str = "") -> SafeString:
-    """A time, which the page shows in the zone of who looks; `show` is clock, date or relative (see times.js)."""
-    if at is None:
-        return SafeString("—")
-    local = timezone.localtime(at)
-    words = f"{date_format(local, 'DATETIME_FORMAT')} {local.tzname()}"
-    return format_html('<time datetime="{}" data-show="{}">{}</time>', at.isoformat(), show, words)
 
 
 def query(**values: str) -> str:
