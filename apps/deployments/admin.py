@@ -13,10 +13,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import AutocompleteSelectFilter
 
 from apps.deployments import bulk, bulk_pages, export_pages, fitting, key_pages, pages, proofs
-from apps.deployments.list_filters import DaysFilter, PersonFilter, RuntimeFilter, StatusFilter, TagFilter
+from apps.deployments.list_filters import DaysFilter, ModelFilter, PersonFilter, RuntimeFilter, StatusFilter, TagFilter
 from apps.deployments.listing import actions_of, live_state, progress_of, status_of, tag_links
 from apps.deployments.models import Deployment
 from apps.deployments.usage import pages as usage
@@ -41,9 +40,10 @@ class DeploymentAdmin(console.ModelAdmin):
 
     list_display: ClassVar = ["title", "deployment_id", "state", "tag_list", "adder", "added_on"]
     list_display_links: ClassVar = ["title"]
-    list_filter: ClassVar = [StatusFilter, TagFilter, RuntimeFilter, ("model", AutocompleteSelectFilter), PersonFilter,
+    list_filter: ClassVar = [StatusFilter, TagFilter, RuntimeFilter, ModelFilter, PersonFilter,
                              ("added_at", DaysFilter)]  # fmt: skip
     list_filter_submit = True
+    show_facets = admin.ShowFacets.NEVER  # a count of each choice would be a query over everything
     ordering: ClassVar = ["-added_at", "-pk"]
     list_select_related: ClassVar = ["model", "added_by", "target_version"]
     search_fields: ClassVar = ["name", "id", "description", "model__name"]

@@ -14,8 +14,10 @@ from unfold.contrib.filters.admin import DropdownFilter, RangeDateFilter
 from apps.deployments import runtimes
 from apps.deployments.listing import WORDS
 from apps.deployments.models import Deployment
+from apps.models.models import Model
 
-TAGS, TAGGED, PEOPLE = 50, 500, 200  # offered at most; deployments whose tags are looked at; people offered
+TAGS, PEOPLE, MODELS = 50, 200, 200  # offered at most
+TAGGED = 500  # deployments whose tags are looked at
 
 
 class StatusFilter(DropdownFilter):  # type: ignore[misc]
@@ -64,6 +66,26 @@ class TagFilter(DropdownFilter):  # type: ignore[misc]
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
         """Those with the chosen tag."""
         return queryset.with_tag(self.value()) if self.value() else queryset  # type: ignore[attr-defined]
+
+
+class ModelFilter(DropdownFilter):  # type: ignore[misc]
+    """Deployments of a model."""
+
+    title = _("model")
+    parameter_name = "model__id__exact"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Models that have one, by name, and the one that was asked for; the search finds the others by name."""
+        deployed = Model.objects.filter(Exists(Deployment.objects.filter(model=OuterRef("pk"))))
+        found = dict(deployed.order_by("name").values_list("pk", "name")[:MODELS])
+        asked = request.GET.get("model__id__exact", "")
+        if asked and asked not in found:
+            found |= dict(Model.objects.filter(pk=asked).values_list("pk", "name"))
+        return list(found.items())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+        """Those of the chosen one."""
+        return queryset.filter(model=self.value()) if self.value() else queryset
 
 
 class PersonFilter(DropdownFilter):  # type: ignore[misc]
