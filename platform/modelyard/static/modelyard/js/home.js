@@ -38,7 +38,7 @@
     const names = box.dataset.labels.split("|");
     chart.data.labels = labels;
     series.forEach((values, place) => Object.assign(chart.data.datasets[place], {
-      data: values, label: names[place], clip: false, pointRadius: 3,
+      data: values, label: names[place], clip: false, pointRadius: 3, pointStyle: "circle",
       pointBackgroundColor: chart.data.datasets[place].borderColor,
     }));
     const color = getComputedStyle(box).color;
