@@ -60,8 +60,8 @@ def _empty_chart(colours: Sequence[str]) -> str:
 
 
 def _now(request: HttpRequest) -> dict[str, Any]:
-    counted = dict(Deployment.objects.order_by().values_list("status").annotate(count=Count("pk")))
-    rows = Deployment.objects.select_related("model", "target_version").order_by("-status_at")
+    counted = dict(Deployment.objects.order_by().values_list("status").annotate(count=Count("*")))
+    rows = Deployment.objects.select_related("target_version").order_by("-status_at")
     working = list(rows.filter(status__in=WORKING)[:SHOWN]) if any(counted.get(each) for each in WORKING) else []
     failing = list(rows.filter(status=Status.FAILED)[:SHOWN]) if counted.get(Status.FAILED) else []
     progress = progress_of(working)
