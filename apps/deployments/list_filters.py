@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 from django.contrib.auth import get_user_model
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Case, Exists, OuterRef, Q, QuerySet, When
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -76,12 +76,11 @@ class ModelFilter(DropdownFilter):  # type: ignore[misc]
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Models that have one, by name, and the one that was asked for; the search finds the others by name."""
-        deployed = Model.objects.filter(Exists(Deployment.objects.filter(model=OuterRef("pk"))))
-        found = dict(deployed.order_by("name").values_list("pk", "name")[:MODELS])
         asked = request.GET.get("model__id__exact", "")
-        if asked and asked not in found:
-            found |= dict(Model.objects.filter(pk=asked).values_list("pk", "name"))
-        return list(found.items())
+        deployed = Exists(Deployment.objects.filter(model=OuterRef("pk")))
+        first = Case(When(pk=asked, then=0), default=1)
+        rows = Model.objects.filter(deployed | Q(pk=asked)).order_by(first, "name")
+        return list(rows.values_list("pk", "name")[:MODELS])
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
         """Those of the chosen one."""
