@@ -14,7 +14,7 @@ from django.db.models import Count
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views import View
 
@@ -125,7 +125,8 @@ def _parts() -> list[tuple[str, str, str]]:
     dropped, waiting = (sum(each[name] for each in ledgers) for name in ("dropped", "waiting"))
     written = gettext("%(waiting)s calls wait to be written, none was dropped") % {"waiting": waiting}
     lost = gettext("%(dropped)s calls were dropped, %(waiting)s wait") % {"dropped": dropped, "waiting": waiting}
-    web = gettext("%(count)s processes answer calls") % {"count": len(alive)}
+    answering = ngettext("%(count)s process answers calls", "%(count)s processes answer calls", len(alive))
+    web = answering % {"count": len(alive)}
     return [
         (gettext("Gateway"), "good" if alive else "bad", web),
         (gettext("Workers and schedule"), "bad" if workers else "good", workers or gettext("heard of lately")),
