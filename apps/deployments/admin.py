@@ -1,93 +1,115 @@
 """The admin's list of deployments, and the addresses of their pages."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
-from django.contrib import admin
-from django.db.models import QuerySet
+from django.contrib import admin, messages
+from django.contrib.admin.options import Action, ActionLocation
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
-from apps.deployments import export_pages, fitting, key_pages, model_fit, pages, proofs
+from apps.deployments import bulk, bulk_pages, export_pages, fitting, key_pages, model_fit, pages, proofs
+from apps.deployments.list_filters import DaysFilter, ModelFilter, PersonFilter, RuntimeFilter, StatusFilter, TagFilter
+from apps.deployments.listing import actions_of, live_state, progress_of, status_of, tag_links
 from apps.deployments.models import Deployment
-from apps.deployments.statuses import RETRIGGERABLE, WORKING, Desired, Status
 from apps.deployments.usage import pages as usage
 from apps.deployments.wizard import pages as wizard
 from apps.models.models import Model
-from modelyard import console
+from modelyard import console, moments
 
-TONES = {
-    Status.DEPLOYED: "good", Status.DEPLOYING: "busy", Status.OPTIMIZING: "busy", Status.FAILED: "bad",
-    Status.STOPPED: "calm", Status.READY_TO_DEPLOY: "calm",
-}  # fmt: skip
 LIVE_LIMIT = 200  # rows that one poll may ask for
 
 
-class TagFilter(admin.SimpleListFilter):
-    """Deployments that carry a tag."""
-
-    title = "tag"
-    parameter_name = "tag"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """The tags there are, of the newest deployments."""
-        rows = Deployment.objects.exclude(tags=[]).order_by("-added_at").values_list("tags", flat=True)[:500]
-        return [(tag, tag) for tag in sorted({tag for row in rows for tag in row})[:50]]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
-        """Those with the chosen tag."""
-        return queryset.with_tag(self.value()) if self.value() else queryset  # type: ignore[attr-defined]
+def _several(name: str, _admin: Any, request: HttpRequest, rows: QuerySet[Deployment]) -> HttpResponse | None:
+    found = list(rows.select_related("target_version").order_by("name")[: bulk.MOST + 1])
+    if len(found) > bulk.MOST:
+        said = gettext("At most %(most)s deployments can be chosen at once: narrow the list with a filter.")
+        messages.error(request, said % {"most": bulk.MOST})
+        return None
+    return bulk_pages.confirm(request, name, found)
 
 
 @admin.register(Deployment)
 class DeploymentAdmin(console.ModelAdmin):
     """Deployments: one list, and pages of their own for everything else."""
 
-    list_display: ClassVar = ["title", "deployment_id", "state", "tag_list", "added_by", "added_at"]
+    list_display: ClassVar = ["title", "deployment_id", "state", "tag_list", "adder", "added_on"]
     list_display_links: ClassVar = ["title"]
-    list_filter: ClassVar = ["status", "runtime", TagFilter, ("model", admin.RelatedOnlyFieldListFilter),
-                             ("added_by", admin.RelatedOnlyFieldListFilter)]  # fmt: skip
-    list_select_related: ClassVar = ["model", "added_by", "target_version"]
+    list_filter: ClassVar = [StatusFilter, TagFilter, RuntimeFilter, ModelFilter, PersonFilter,
+                             ("added_at", DaysFilter)]  # fmt: skip
+    list_filter_submit = True
+    show_facets = admin.ShowFacets.NEVER  # a count of each choice would be a query over everything
+    ordering: ClassVar = ["-added_at", "-pk"]
+    list_select_related: ClassVar = ["added_by", "target_version"]
     search_fields: ClassVar = ["name", "id", "description", "model__name"]
-    search_help_text = "Name, ID, description or model"
+    search_help_text = _("Name, ID, description or model")
     list_per_page = 50
-    actions = None
+    show_full_result_count = False
+    change_list_template = "deployments/admin/list.html"
     list_before_template = "deployments/admin/list_before.html"
     list_after_template = "modelyard/dialogs.html"
 
-    @admin.display(description="Deployment Name", ordering="name")
+    @admin.display(description=_("Deployment Name"), ordering="name")
     def title(self, deployment: Deployment) -> SafeString:
         """The name, and the model below it."""
         return format_html("{}<span class='my-below'>{}</span>", deployment.name, deployment.model.name)
 
-    @admin.display(description="Deployment ID", ordering="id")
+    @admin.display(description=_("Deployment ID"), ordering="id")
     def deployment_id(self, deployment: Deployment) -> SafeString:
         """The system's ID."""
         return format_html("<code class='my-id'>{}</code>", deployment.pk)
 
-    @admin.display(description="Status", ordering="status")
+    @admin.display(description=_("Status"), ordering="status")
     def state(self, deployment: Deployment) -> SafeString:
         """The status, kept up to date by the page."""
-        return format_html(
-            '<span data-live-status="{}" aria-live="polite">{}</span>', deployment.pk, status_of(deployment)
-        )
+        progress = getattr(deployment, "progress", None)  # see changelist_view
+        return format_html('<span data-live-status="{}">{}</span>', deployment.pk, status_of(deployment, progress))
 
-    @admin.display(description="Tags")
+    @admin.display(description=_("Tags"))
     def tag_list(self, deployment: Deployment) -> SafeString:
         """The tags."""
-        return console.tags(deployment.tags)
+        return tag_links(deployment.tags)
+
+    @admin.display(description=_("Added By"), ordering="added_by__username")
+    def adder(self, deployment: Deployment) -> str:
+        """Who added it."""
+        return deployment.added_by.get_username() if deployment.added_by else "—"
+
+    @admin.display(description=_("Added On"), ordering="added_at")
+    def added_on(self, deployment: Deployment) -> SafeString:
+        """When it was added."""
+        return moments.moment(deployment.added_at)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Deployment]:
+        """Models are looked up after the page's rows: joined, SQLite may walk through all models first."""
+        rows: QuerySet[Deployment] = super().get_queryset(request)
+        return rows.prefetch_related("model")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Deployment], search_term: str
+    ) -> tuple[QuerySet[Deployment], bool]:
+        """Every word is in the name, the ID, the description or the model's name; without a join, as above."""
+        for word in search_term.split():
+            own = Q(name__icontains=word) | Q(pk__icontains=word) | Q(description__icontains=word)
+            queryset = queryset.filter(own | Q(model__in=Model.objects.filter(name__icontains=word)))
+        return queryset, False
 
     def get_list_display(self, request: HttpRequest) -> Any:
         """The columns; what may be done with a row depends on who looks."""
 
         def row_actions(deployment: Deployment) -> SafeString:
             buttons = mark_safe(actions_of(deployment, request))  # noqa: S308 (rendered by a template)
-            return format_html('<span data-live-actions="{}">{}</span>', deployment.pk, buttons)
+            return format_html(
+                '<span data-live-actions="{}" data-word="{}">{}</span>', deployment.pk, deployment.status, buttons
+            )
 
-        row_actions.short_description = "Actions"  # type: ignore[attr-defined]
+        row_actions.short_description = _("Actions")  # type: ignore[attr-defined]
         return [*super().get_list_display(request), row_actions]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -96,15 +118,21 @@ class DeploymentAdmin(console.ModelAdmin):
         model = Model.objects.filter(pk=model_id).first() if model_id else None
         extra = {
             **(extra_context or {}),
-            "title": f"Deployments of {model.name}" if model else "Deployments",
+            "title": gettext("Deployments of %(model)s") % {"model": model.name} if model else gettext("Deployments"),
             "of_model": model,
             "may_add": console.may(request, "deployments.add_deployment"),
+            "may_import": console.may(request, "models.import_model"),
+            "narrowed": bool(set(request.GET) - {"model__id__exact"}),
             "live_url": reverse("admin:deployments_deployment_live"),
         }
         response: HttpResponse = super().changelist_view(request, extra)
         context = getattr(response, "context_data", None)
         if context and "cl" in context:
-            context["nothing_yet"] = not context["cl"].result_count and not Deployment.objects.exists()
+            shown = context["cl"]
+            progress = progress_of(shown.result_list)
+            for row in shown.result_list:
+                row.progress = progress.get(row.pk)
+            context["nothing_yet"] = not shown.result_count and not Deployment.objects.exists()
         return response
 
     def get_urls(self) -> Sequence[URLPattern]:
@@ -117,6 +145,7 @@ class DeploymentAdmin(console.ModelAdmin):
             path("add/", wrap(wizard.start), name=name("add")),
             path("add/name/", wrap(wizard.name), name=name("add_name")),
             path("add/<system_id:draft>/<slug:step>/", wrap(wizard.step), name=name("add_step")),
+            path("bulk/<slug:name>/", wrap(bulk_pages.do), name=name("bulk")),
             path("fit/", wrap(fitting.fragment), name=name("fit")),
             path("export/<system_id:pk>/", wrap(export_pages.export), name=name("export")),
             path("of-model/<system_id:pk>/fit/", wrap(model_fit.of_model), name=name("model_fit")),
@@ -145,8 +174,21 @@ class DeploymentAdmin(console.ModelAdmin):
         """Status and actions of the rows that a page shows."""
         console.require(request, "deployments.view_deployment")
         ids = request.GET.get("ids", "").split(",")[:LIVE_LIMIT]
-        rows = Deployment.objects.filter(pk__in=ids).select_related("target_version")
-        return JsonResponse({"rows": {row.pk: live_state(row, request) for row in rows}})
+        rows = list(Deployment.objects.filter(pk__in=ids).select_related("target_version"))
+        progress = progress_of(rows)
+        return JsonResponse({"rows": {row.pk: live_state(row, request, progress.get(row.pk)) for row in rows}})
+
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
+        """What this person may do to several at once; each leads to a page that says what would happen."""
+        may = console.person(request).has_perm
+        here = [ActionLocation.CHANGE_LIST]
+        if action_location not in {None, *here}:
+            return {}
+        return {
+            name: Action(partial(_several, name), name, str(verb.title), str(verb.title), here)
+            for name, verb in bulk.VERBS.items()
+            if may(verb.permission)
+        }
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Never through Django's form: the page that deploys a model asks for the permission itself."""
@@ -159,40 +201,3 @@ class DeploymentAdmin(console.ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Never through Django's delete: the operation looks whether something runs."""
         return False
-
-
-def status_of(deployment: Deployment) -> SafeString:
-    """The status as a badge, with what is being done below it."""
-    status = Status(deployment.status)
-    label, tone = status.label, TONES[status]
-    draining = status == Status.DEPLOYED and deployment.desired == Desired.STOPPED
-    if draining:
-        tone = "busy"
-    waits = "Waits for accept or reject" if deployment.waits_for_decision else ""
-    below = deployment.stage or waits or (deployment.failure if status == Status.FAILED else "")
-    shown = below if len(below) < 70 else below[:68] + "…"
-    extra = format_html('<span class="my-below" title="{}">{}</span>', below, shown) if below else mark_safe("")
-    return format_html("{}{}", console.badge(str(label), tone), extra)
-
-
-def live_state(deployment: Deployment, request: HttpRequest) -> dict[str, Any]:
-    """What the page shows of a deployment now, and whether it is moving."""
-    moving = deployment.status in WORKING or bool(deployment.stage)
-    return {"status": status_of(deployment), "actions": actions_of(deployment, request), "moving": moving,
-            "word": deployment.status}  # fmt: skip
-
-
-def actions_of(deployment: Deployment, request: HttpRequest) -> str:
-    """The buttons of a row: only what makes sense now, and what this person may do."""
-    may = console.person(request).has_perm
-    context = {
-        "deployment": deployment,
-        "may_curl": True,
-        "may_keys": may("apikeys.view_apikey"),
-        "may_retrigger": deployment.status in RETRIGGERABLE and may("deployments.deploy_deployment"),
-        "may_deploy": deployment.status == Status.READY_TO_DEPLOY
-        and not deployment.waits_for_decision
-        and may("deployments.deploy_deployment"),
-        "may_decide": deployment.waits_for_decision and may("deployments.decide_deployment"),
-    }
-    return render_to_string("deployments/admin/row_actions.html", context, request=request)

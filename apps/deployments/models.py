@@ -78,6 +78,10 @@ class Deployment(Limited):
     class Meta(Limited.Meta):
         abstract = False
         ordering: ClassVar = ["-added_at"]
+        indexes: ClassVar = [
+            models.Index(fields=["-added_at", "-id"], name="deployments_by_age"),
+            models.Index(fields=["status", "-status_at"], name="deployments_by_status"),
+        ]
         permissions: ClassVar = [
             ("deploy_deployment", "Can deploy, re-deploy and re-trigger"),
             ("undeploy_deployment", "Can undeploy"),

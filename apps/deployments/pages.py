@@ -17,6 +17,7 @@ from apps.apikeys import operations as apikeys
 from apps.deployments import operations
 from apps.deployments.configuration import FIELD_OF, LABELS, TRAFFIC, said
 from apps.deployments.forms import ConfigurationForm
+from apps.deployments.listing import live_state, status_of
 from apps.deployments.models import Deployment
 from apps.deployments.statuses import IDLE, RETRIGGERABLE, WORKING, ReplicaState, Status
 from modelyard import console
@@ -167,8 +168,6 @@ def page(
     request: HttpRequest, deployment: Deployment, tab: str, template: str, context: dict[str, Any]
 ) -> TemplateResponse:
     """One tab of a deployment, with what all of them show."""
-    from apps.deployments.admin import live_state, status_of
-
     may = console.person(request).has_perm
     status = deployment.status
     everything = {

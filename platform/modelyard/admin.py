@@ -7,30 +7,24 @@ from django.contrib.admin.sites import AdminSite
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
-from django.db.models import Count
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.middleware.csrf import get_token
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views import View
 from django.views.decorators.cache import never_cache
 from knox.models import AuthToken
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from apps.deployments import runtimes
-from apps.deployments.admin import status_of
-from apps.deployments.models import Deployment, Event
-from apps.deployments.monitoring import troubles
-from apps.deployments.statuses import WORKING, Status
-from apps.models.models import Model
-from modelyard import console, health
+from modelyard import console
 from modelyard.serving import base_url
 
-RECENT = 12  # events on the home page
-SHOWN = 8  # deployments of one kind on the home page
-
-admin.site.index_title = "Home"
+admin.site.index_title = _("Home")
 admin.site.unregister(User)
 admin.site.unregister(Group)
 if admin.site.is_registered(AuthToken):
@@ -78,33 +72,27 @@ def may_see_groups(request: HttpRequest) -> bool:
     return console.may(request, "auth.view_group")
 
 
-def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """What the home page shows: what is deployed, deploying, failing, and what happened last."""
-    if not may_see_deployments(request):
-        return context
-    counted = dict(Deployment.objects.order_by().values_list("status").annotate(count=Count("pk")))
-    tiles = [(Status(status).label, counted.get(status, 0), status) for status in Status.values]
-    rows = Deployment.objects.select_related("model")
-    context |= {
-        "tiles": tiles,
-        "failing": [(row, status_of(row)) for row in rows.filter(status=Status.FAILED).order_by("-status_at")[:SHOWN]],
-        "working": [(row, status_of(row)) for row in rows.filter(status__in=WORKING).order_by("-status_at")[:SHOWN]],
-        "recent": Event.objects.select_related("deployment", "by")[:RECENT],
-        "no_models": not Model.objects.exists(),
-        "no_deployments": not counted,
-        "may_import": console.may(request, "models.import_model"),
-        "may_add": console.may(request, "deployments.add_deployment"),
-        "worker_problem": health.workers(),
-        "troubles": troubles.troubles(),
-    }
-    return context
+def without_inline_colours(_request: HttpRequest) -> dict[str, Any]:
+    """unfold would write its colours into every page as an inline style; theme.css has them."""
+    return {"colors": None}
+
+
+@method_decorator(never_cache, name="dispatch")
+class SessionState(View):
+    """Whether somebody is still logged in, for a page that has been open for long; and the token of its forms."""
+
+    admin_site: AdminSite = None  # type: ignore[assignment]
+
+    def get(self, request: HttpRequest) -> JsonResponse:
+        """Only who is logged in gets here; the site's script knows a redirect to the log-in for what it is."""
+        return JsonResponse({"csrf": get_token(request)})
 
 
 class SitePage(View):
     """A page of the admin that belongs to no model; for people who are logged in."""
 
     admin_site: AdminSite = None  # type: ignore[assignment]
-    title = ""
+    title: Any = ""
     template = ""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
@@ -122,7 +110,7 @@ class SitePage(View):
 class RuntimesPage(SitePage):
     """The installed runtimes, broken ones with their problem."""
 
-    title = "Runtimes"
+    title = _("Runtimes")
     template = "modelyard/runtimes.html"
 
     def get(self, request: HttpRequest) -> HttpResponse:
@@ -140,7 +128,7 @@ def _described(entry: runtimes.Entry) -> tuple[runtimes.Entry, list[tuple[str, A
 class TokensPage(SitePage):
     """A person's own API tokens: list, make (shown once), revoke."""
 
-    title = "My API tokens"
+    title = _("My API tokens")
     template = "modelyard/tokens.html"
 
     def get(self, request: HttpRequest) -> HttpResponse:
@@ -157,7 +145,7 @@ class TokensPage(SitePage):
         revoked = request.POST.get("revoke")
         if revoked:
             AuthToken.objects.filter(user=person, digest=revoked).delete()
-            console.attempt(request, lambda: None, "The token opens nothing any more.")
+            console.attempt(request, lambda: None, gettext("The token opens nothing any more."))
         elif console.once(request):
             made: list[str] = []
             if console.attempt(request, lambda: made.append(_token(person, request.POST.get("days", ""))), ""):
@@ -168,5 +156,5 @@ class TokensPage(SitePage):
 
 def _token(person: User, days: str) -> str:
     until = console.expiry(days)
-    _, text = AuthToken.objects.create(user=person, expiry=until - timezone.now() if until else None)
+    _instance, text = AuthToken.objects.create(user=person, expiry=until - timezone.now() if until else None)
     return str(text)

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import unfold.admin
 from django.contrib import messages
@@ -56,6 +57,11 @@ register_converter(SystemId, "system_id")
 def badge(text: str, tone: str) -> SafeString:
     """A status as a coloured word; `tone` is good, busy, bad, warn or calm."""
     return format_html('<span class="my-badge {}">{}</span>', TONES[tone], text)
+
+
+def query(**values: str) -> str:
+    """What follows the question mark of an address."""
+    return urlencode(values)
 
 
 def tags(names: Iterable[str]) -> SafeString:

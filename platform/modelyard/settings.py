@@ -1,12 +1,16 @@
 """Django settings. Everything an operator sets comes from MODELYARD_* (see docs/reference/settings.md)."""
 
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
 import dj_database_url
 from celery.schedules import schedule
+from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse_lazy
+from django.utils.csp import CSP
+from django.utils.translation import gettext_lazy as _
 
 from modelyard import __version__, environment
 
@@ -46,14 +50,28 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "django.middleware.csp.ContentSecurityPolicyMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "modelyard.language.SiteLanguage",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
+
+# No script or style but the site's own files; unfold's Alpine compiles expressions in its attributes: hence the eval.
+SECURE_CSP: dict[str, list[str]] = {
+    "default-src": [CSP.SELF],
+    "script-src": [CSP.SELF, CSP.UNSAFE_EVAL],
+    "style-src": [CSP.SELF],
+    "img-src": [CSP.SELF, "data:"],
+    "object-src": [CSP.NONE],
+    "base-uri": [CSP.SELF],
+    "form-action": [CSP.SELF],
+    "frame-ancestors": [CSP.NONE],
+}
 
 ROOT_URLCONF = "modelyard.urls"
 ASGI_APPLICATION = "modelyard.asgi.application"
@@ -236,6 +254,8 @@ REDACT_PATTERNS = environment.text("REDACT_PATTERNS")  # regular expressions, a 
 # --- Language, logs ---------------------------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]
+LOCALE_PATHS = [PACKAGE / "locale"]  # the apps have theirs beside them
 USE_I18N = True
 USE_TZ = True
 TIME_ZONE = environment.text("TIME_ZONE", "UTC")
@@ -251,71 +271,70 @@ LOGGING = {
 
 # --- Admin ------------------------------------------------------------------------------------------------------------
 
+STYLES = ("theme", "layout", "parts", "forms", "tables", "notices", "charts")
+SCRIPTS = ("js/core", "js/session", "js/asking", "js/live", "js/times", "js/keyboard", "admin")
+
+
+def _static(path: str, _request: HttpRequest) -> str:
+    return static(f"modelyard/{path}")
+
+
 UNFOLD = {
     "SITE_TITLE": "Modelyard",
     "SITE_HEADER": "Modelyard",
-    "SITE_SUBHEADER": "Models, deployments, keys",
+    "SITE_SUBHEADER": _("Models, deployments, keys"),
     "SITE_ICON": lambda _: static("modelyard/favicon.svg"),
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda _: static("modelyard/favicon.svg")}],
     "SITE_URL": None,
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": False,
+    "SHOW_LANGUAGES": True,
     "SITE_VIEWS": [
         ["usage/", "usage", "apps.deployments.usage.pages.UsagePage"],
         ["runtimes/", "runtimes", "modelyard.admin.RuntimesPage"],
         ["tokens/", "tokens", "modelyard.admin.TokensPage"],
+        ["home/now/", "home-now", "modelyard.home.NowPage"],
+        ["home/traffic/", "home-traffic", "modelyard.home.TrafficFigures"],
+        ["session/", "session", "modelyard.admin.SessionState"],
     ],
-    "DASHBOARD_CALLBACK": "modelyard.admin.dashboard",
-    "STYLES": [lambda _: static("modelyard/admin.css")],
-    "SCRIPTS": [lambda _: static("modelyard/admin.js")],
-    "COLORS": {
-        "primary": {
-            "50": "oklch(98.4% .014 180.7)",
-            "100": "oklch(95.3% .051 180.8)",
-            "200": "oklch(91% .096 180.4)",
-            "300": "oklch(85.5% .138 181.1)",
-            "400": "oklch(77.7% .152 181.9)",
-            "500": "oklch(60% .118 184.7)",
-            "600": "oklch(51.1% .096 186.4)",
-            "700": "oklch(43.7% .078 188.2)",
-            "800": "oklch(38.6% .063 188.4)",
-            "900": "oklch(33% .055 190)",
-            "950": "oklch(27.7% .046 192.5)",
-        },
-    },
+    "COMMAND": {"search_callback": "modelyard.searching.found"},
+    "GLOBAL_CALLBACK": "modelyard.admin.without_inline_colours",
+    "DASHBOARD_CALLBACK": "modelyard.home.dashboard",
+    "STYLES": [partial(_static, f"css/{name}.css") for name in STYLES],
+    "SCRIPTS": [partial(_static, f"{name}.js") for name in SCRIPTS],
     "SIDEBAR": {
         "show_search": False,
         "navigation": [
             {
                 "items": [
-                    {"title": "Home", "icon": "home", "link": reverse_lazy("admin:index")},
+                    {"title": _("Home"), "icon": "home", "link": reverse_lazy("admin:index")},
                     {
-                        "title": "Models",
+                        "title": _("Models"),
                         "icon": "deployed_code",
                         "link": reverse_lazy("admin:models_model_changelist"),
                         "permission": "modelyard.admin.may_see_models",
                     },
                     {
-                        "title": "Deployments",
+                        "title": _("Deployments"),
                         "icon": "rocket_launch",
                         "link": reverse_lazy("admin:deployments_deployment_changelist"),
                         "permission": "modelyard.admin.may_see_deployments",
                     },
                     {
-                        "title": "API keys",
+                        "title": _("API keys"),
                         "icon": "key",
                         "link": reverse_lazy("admin:apikeys_apikey_changelist"),
                         "permission": "modelyard.admin.may_see_keys",
                     },
                     {
-                        "title": "Usage",
+                        "title": _("Usage"),
                         "icon": "bar_chart",
                         "link": reverse_lazy("admin:usage"),
                         "permission": "apps.deployments.usage.pages.may_see",
                     },
                     {
-                        "title": "Runtimes",
+                        "title": _("Runtimes"),
                         "icon": "memory",
                         "link": reverse_lazy("admin:runtimes"),
                         "permission": "modelyard.admin.may_see_deployments",
@@ -323,23 +342,23 @@ UNFOLD = {
                 ],
             },
             {
-                "title": "Access",
+                "title": _("Access"),
                 "separator": True,
                 "items": [
-                    {"title": "My API tokens", "icon": "token", "link": reverse_lazy("admin:tokens")},
+                    {"title": _("My API tokens"), "icon": "token", "link": reverse_lazy("admin:tokens")},
                     {
-                        "title": "Users",
+                        "title": _("Users"),
                         "icon": "person",
                         "link": reverse_lazy("admin:auth_user_changelist"),
                         "permission": "modelyard.admin.may_see_users",
                     },
                     {
-                        "title": "Groups",
+                        "title": _("Groups"),
                         "icon": "group",
                         "link": reverse_lazy("admin:auth_group_changelist"),
                         "permission": "modelyard.admin.may_see_groups",
                     },
-                    {"title": "API documentation", "icon": "api", "link": reverse_lazy("docs")},
+                    {"title": _("API documentation"), "icon": "api", "link": reverse_lazy("docs")},
                 ],
             },
         ],

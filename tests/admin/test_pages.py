@@ -58,7 +58,7 @@ def heads(html: str) -> list[str]:
 
 
 def test_the_list_has_the_owners_columns_in_their_order(deployment: Deployment) -> None:
-    wanted = ["Deployment Name", "Deployment ID", "Status", "Tags", "Added by", "Added on", "Actions"]
+    wanted = ["Deployment Name", "Deployment ID", "Status", "Tags", "Added By", "Added On", "Actions"]
     assert heads(person().get(LIST).content.decode()) == wanted
 
 

@@ -191,7 +191,7 @@ class Exchange:
     def _end(self, last: bytes = b"") -> None:
         """Its answer is whole with these bytes, or there will be none. Once.
 
-        They go after the call is counted: what a caller has is in the ledger or counted as lost, whenever we are killed.
+        They go after the call is counted: what a caller has is in the ledger or counted as lost, whenever we die.
         """
         self.done = True
         self._leave_engine()

@@ -80,7 +80,10 @@ class UsageHour(Sums):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["account", "start", "deployment_id"], name="one_sum_an_hour")
         ]
-        indexes: ClassVar = [models.Index(fields=["deployment_id", "start"], name="hours_by_deployment")]
+        indexes: ClassVar = [
+            models.Index(fields=["deployment_id", "start"], name="hours_by_deployment"),
+            models.Index(fields=["start"], name="hours_by_start"),  # the home page asks for the last day of all
+        ]
 
 
 class UsageDay(Sums):

@@ -1,0 +1,1 @@
+"""What the admin's pages take with 100,000 deployments."""

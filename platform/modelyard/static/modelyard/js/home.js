@@ -1,0 +1,113 @@
+// The home page: its charts, and what changes while it is open.
+"use strict";
+(() => {
+  const my = window.modelyard;
+  const language = () => document.documentElement.lang || undefined;
+
+  // --- Now ---
+  function follow(address) {
+    const places = ["#home-top", "#home-rest"].map((name) => my.$(name));
+    let shown = null;
+    const busy = () => document.hidden || my.$("dialog[open]") || places.some((each) => each.contains(document.activeElement));
+    async function look() {
+      if (busy()) return;
+      const answer = await my.ask(address, { quiet: true });
+      if (!answer.ok) return;
+      const text = await answer.text();
+      if (shown !== null && text !== shown) {
+        const fresh = new DOMParser().parseFromString(text, "text/html");
+        places.forEach((each) => { each.innerHTML = my.$(`#${each.id}`, fresh).innerHTML; });
+      }
+      shown = text;
+    }
+    const again = () => setTimeout(() => look().catch(() => {}).finally(again), 5000);
+    again();
+    document.addEventListener("visibilitychange", () => look().catch(() => {}));
+  }
+
+  // --- Traffic ---
+  const number = (value) => new Intl.NumberFormat(language()).format(value);
+  function label(start, hours) {
+    const how = hours ? { hour: "numeric" } : { day: "numeric", month: "short" };
+    return new Intl.DateTimeFormat(language(), how).format(new Date(start));
+  }
+
+  function draw(box, labels, series) {
+    const chart = window.Chart.getChart(my.$("canvas", box));
+    if (!chart) return;
+    const names = box.dataset.labels.split("|");
+    chart.data.labels = labels;
+    series.forEach((values, place) => Object.assign(chart.data.datasets[place], {
+      data: values, label: names[place], clip: false, pointRadius: 3, pointStyle: "circle",
+      pointBackgroundColor: chart.data.datasets[place].borderColor,
+    }));
+    const color = getComputedStyle(box).color;
+    chart.options.plugins.legend = { display: true, position: "bottom", labels: { boxWidth: 10, boxHeight: 10, color } };
+    chart.options.scales.x.ticks = { ...chart.options.scales.x.ticks, maxRotation: 0, autoSkipPadding: 12, color };
+    if (box.dataset.stacked) for (const axis of ["x", "y"]) chart.options.scales[axis].stacked = true;
+    chart.update();
+    const most = (values) => Math.max(0, ...values.filter((value) => value !== null));
+    box.setAttribute("aria-label", series.map((values, place) => `${names[place]} ≤ ${number(most(values))}`).join(", "));
+  }
+
+  function table(place, figures) {
+    const { requests, tokens, latency } = figures.charts;
+    const columns = [figures.requests, requests[1], tokens[0], tokens[1], latency[0], latency[1]];
+    my.$("tbody", place).replaceChildren(...figures.starts.map((start, row) => {
+      const line = document.createElement("tr");
+      const time = document.createElement("time");
+      time.dateTime = start;
+      time.dataset.show = figures.hours ? "clock" : "date";
+      line.insertCell().append(time);
+      for (const column of columns) {
+        const cell = line.insertCell();
+        cell.className = "my-number";
+        cell.textContent = column[row] === null ? place.dataset.none : number(column[row]);
+      }
+      return line;
+    }));
+  }
+
+  function show(place, figures) {
+    my.$$("[data-total]", place).forEach((total) => {
+      const value = figures.totals[total.dataset.total];
+      const unit = total.dataset.unit ? ` ${total.dataset.unit}` : "";
+      total.textContent = value === null ? place.dataset.none : number(value) + unit;
+    });
+    const labels = figures.starts.map((start) => label(start, figures.hours));
+    my.$$("[data-chart]", place).forEach((box) => draw(box, labels, figures.charts[box.dataset.chart]));
+    my.$("[data-note]", place).textContent = figures.sampled
+      ? place.dataset.sampled.replace("{n}", number(figures.sampled)) : place.dataset.exact;
+    table(place, figures);
+  }
+
+  function traffic(place) {
+    let period = "24h";
+    async function ask(quiet) {
+      const asked = period;
+      const answer = await my.ask(`${place.dataset.url}?period=${asked}`, { quiet });
+      if (!answer.ok) throw new Error(place.dataset.failed);
+      const figures = await answer.json();
+      if (asked === period) show(place, figures);
+    }
+    my.$$("[data-period]", place).forEach((button) => button.addEventListener("click", () => {
+      period = button.dataset.period;
+      my.$$("[data-period]", place).forEach((each) => {
+        each.classList.toggle("my-primary", each === button);
+        each.setAttribute("aria-pressed", String(each === button));
+      });
+      ask(false).catch((error) => my.toast(error.message, true));
+    }));
+    const look = () => (document.hidden ? Promise.resolve() : ask(true).catch(() => {}));
+    look();
+    setInterval(look, 30000);
+  }
+
+  // unfold makes its charts when everything is there.
+  window.addEventListener("load", () => {
+    const now = my.$("#home-form");
+    const figures = my.$("#home-traffic");
+    if (now) follow(now.dataset.url);
+    if (figures) traffic(figures);
+  });
+})();
