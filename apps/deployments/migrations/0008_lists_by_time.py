@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('deployments', '0006_model_revisions'),
+        ('deployments', '0007_drafts'),
         ('models', '0005_uploads'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
