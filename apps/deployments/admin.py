@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString, mark_safe
 from apps.deployments import export_pages, fitting, key_pages, pages, proofs
 from apps.deployments.models import Deployment
 from apps.deployments.statuses import RETRIGGERABLE, WORKING, Desired, Status
+from apps.deployments.tabs import configuration, endpoint, events, history, logs, metrics
 from apps.deployments.usage import pages as usage
 from apps.models.models import Model
 from modelyard import console
@@ -116,20 +117,24 @@ class DeploymentAdmin(console.ModelAdmin):
             path("add/", wrap(pages.add), name=name("add")),
             path("fit/", wrap(fitting.fragment), name=name("fit")),
             path("export/<system_id:pk>/", wrap(export_pages.export), name=name("export")),
-            path(f"{one}", wrap(pages.endpoint), name=name("detail")),
-            path(f"{one}change/", wrap(pages.endpoint), name=name("change")),
+            path(f"{one}", wrap(endpoint.endpoint), name=name("detail")),
+            path(f"{one}change/", wrap(endpoint.endpoint), name=name("change")),
             path(f"{one}keys/", wrap(key_pages.keys), name=name("keys")),
             path(f"{one}keys/<slug:key_id>/", wrap(key_pages.key), name=name("key")),
             path(f"{one}keys/<slug:key_id>/rotate/", wrap(key_pages.rotate_key), name=name("rotate_key")),
             path(f"{one}keys/<slug:key_id>/revoke/", wrap(key_pages.revoke_key), name=name("revoke_key")),
-            path(f"{one}configuration/", wrap(pages.configuration), name=name("configuration")),
+            path(f"{one}configuration/", wrap(configuration.configuration), name=name("configuration")),
             path(f"{one}optimization/", wrap(proofs.proofs), name=name("optimization")),
             path(f"{one}optimization/<int:number>.<slug:kind>", wrap(proofs.export), name=name("proof_export")),
             path(f"{one}decide/<slug:decision>/", wrap(proofs.decide), name=name("decide")),
-            path(f"{one}events/", wrap(pages.events), name=name("events")),
+            path(f"{one}events/", wrap(events.events), name=name("events")),
             path(f"{one}usage/", wrap(usage.of_deployment), name=name("usage")),
             path(f"{one}captures/", wrap(usage.captures), name=name("captures")),
-            path(f"{one}log/", wrap(pages.log), name=name("log")),
+            path(f"{one}history/", wrap(history.history), name=name("history")),
+            path(f"{one}logs/", wrap(logs.tab), name=name("logs")),
+            path(f"{one}logs/lines/", wrap(logs.lines), name=name("log_lines")),
+            path(f"{one}logs/download/", wrap(logs.download), name=name("log_download")),
+            path(f"{one}metrics/", wrap(metrics.metrics), name=name("metrics")),
             path(f"{one}redeploy/", wrap(pages.redeploy), name=name("redeploy")),
             path(f"{one}curl/", wrap(pages.curl), name=name("curl")),
             path(f"{one}do/<slug:verb>/", wrap(pages.do), name=name("do")),
