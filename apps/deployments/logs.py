@@ -23,7 +23,8 @@ LEVEL = re.compile(
 """A level where loggers write it: near the line's beginning, in capitals. A line without one has none."""
 LETTER = re.compile(r"^\d[\d.:]* ([EWID]) ")
 LEVELS = {"CRITICAL": "error", "FATAL": "error", "ERROR": "error", "WARNING": "warn", "WARN": "warn",
-          "INFO": "info", "DEBUG": "debug", "TRACE": "debug", "E": "error", "W": "warn", "I": "info", "D": "debug"}  # fmt: skip
+          "INFO": "info", "DEBUG": "debug", "TRACE": "debug",
+          "E": "error", "W": "warn", "I": "info", "D": "debug"}  # fmt: skip
 
 
 @dataclass(frozen=True)

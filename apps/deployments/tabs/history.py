@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
+from apps.deployments import runtimes
 from apps.deployments.models import Deployment, Event, Version
 from apps.deployments.statuses import Outcome
 from apps.deployments.tabs.frame import find, offers, page
@@ -22,6 +23,7 @@ TONES = {
     Outcome.PENDING: "calm", Outcome.OPTIMIZING: "busy", Outcome.UNDECIDED: "warn", Outcome.REJECTED: "calm",
     Outcome.DEPLOYING: "busy", Outcome.SUCCEEDED: "good", Outcome.FAILED: "bad", Outcome.CANCELLED: "calm",
 }  # fmt: skip
+ENDS = ("stopped", "deployed")
 STARTS = ("deploy_asked", "retrigger_asked", "redeploy_asked")
 
 
@@ -62,7 +64,7 @@ class Entry:
 def history(request: HttpRequest, pk: str) -> HttpResponse:
     """The page, newest first."""
     deployment = find(request, pk)
-    rows = deployment.versions.select_related("created_by", "proof")
+    rows = deployment.versions.select_related("created_by", "deployment")
     before = request.GET.get("before", "")
     if before.isascii() and before.isdecimal() and len(before) < 10:
         rows = rows.filter(number__lt=int(before))
@@ -78,9 +80,7 @@ def history(request: HttpRequest, pk: str) -> HttpResponse:
 
 
 def _entries(deployment: Deployment, rows: Sequence[Version], redeploy: str) -> Iterator[Entry]:
-    events = list(
-        deployment.events.filter(code__in=[*STARTS, "undeploy_asked", "stopped"]).select_related("by")[:EVENTS]
-    )
+    events = list(deployment.events.filter(code__in=[*STARTS, "undeploy_asked", *ENDS]).select_related("by")[:EVENTS])
     for place, version in enumerate(rows[:SHOWN]):
         previous = rows[place + 1] if place + 1 < len(rows) else None
         live = version.pk == deployment.live_version_id
@@ -115,8 +115,17 @@ def _settings(version: Version) -> dict[str, Any]:
     if version.recipe:
         found[_("Least agreement")] = version.threshold
         found[_("Own samples")] = _("yes") if version.samples else _("no")
-    found |= {name: value for name, value in version.options.items()}
+    titles = _titles(version.deployment.runtime)
+    found |= {titles.get(name, name): value for name, value in version.options.items()}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _titles(runtime: str) -> dict[str, str]:
+    """What the runtime's form calls its options."""
+    entry = runtimes.registry().get(runtime)
+    if entry is None or entry.runtime is None:
+        return {}
+    return {name: field.title or name for name, field in entry.runtime.options.model_fields.items()}
 
 
 def _undeployed(version: Version, events: Sequence[Event]) -> Undeployed | None:
@@ -125,14 +134,11 @@ def _undeployed(version: Version, events: Sequence[Event]) -> Undeployed | None:
         return None
     if version.outcome == Outcome.SUCCEEDED and version.reason:
         return Undeployed(version.ended_at, None, version.reason)
-    stopped = next((each for each in events if each.code == "stopped" and _near(each.at, version.ended_at)), None)
-    if stopped is None:
+    # Written in one transaction with the end of the version, just after the pass that brought it about began.
+    after = [each for each in events if each.code in ENDS and each.at >= version.ended_at]
+    stopped = after[-1] if after else None
+    if stopped is None or stopped.code != "stopped":
         return Undeployed(version.ended_at, None, _("A newer version took its place."))
     asked = next((each for each in events if each.code == "undeploy_asked" and each.at <= stopped.at), None)
     person = asked.by if asked else None
     return Undeployed(version.ended_at, person, "", asked.at if asked else None)
-
-
-def _near(one: datetime, other: datetime) -> bool:
-    """The event and the end of the version are written in one transaction, the clock read twice."""
-    return abs(one - other) < timedelta(seconds=30)

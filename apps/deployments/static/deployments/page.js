@@ -55,6 +55,10 @@
   timer = setTimeout(again, pause());
   document.addEventListener("visibilitychange", () => { clearTimeout(timer); if (!document.hidden) again(); });
 
+  // On a narrow screen the tab that one is on may be out of sight.
+  const nav = $(".my-tabs"), here = $(".my-tabs [aria-current]");
+  if (here) nav.scrollLeft = here.offsetLeft - (nav.clientWidth - here.offsetWidth) / 2;
+
   // --- Tabs within a page ---
   function choose(tab) {
     for (const each of $$("[role=tab]", tab.closest("[data-tablist]"))) {
