@@ -1,8 +1,10 @@
 """Model Endpoint: where it answers, how its replicas are, how to call it, and the test console."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.safestring import SafeString
@@ -65,12 +67,11 @@ def replica_lines(deployment: Deployment) -> list[Line]:
     """The replicas that run or are about to, then those that ended last."""
     rows = list(deployment.replicas.select_related("version").order_by("-created_at")[:50])
     rows.sort(key=lambda row: row.state == ReplicaState.ENDED)
-    died = deployment.events.filter(code__in=["engine_died", "engine_given_up", "engine_hung"])[:DEATHS]
+    ends = Q(code__in=["engine_died", "engine_given_up", "engine_hung", "rolled_back"]) | Q(status=Status.FAILED)
+    died = deployment.events.filter(ends)[:DEATHS]
     reasons: dict[str, str] = {}
     for event in died:
         reasons.setdefault(str(event.detail.get("replica", "")), event.message)
-    if deployment.status == Status.FAILED and (last := deployment.events.filter(status=Status.FAILED).first()):
-        reasons[str(last.detail.get("replica", ""))] = last.message
     return [Line(row, _badge(row), _since(row), reasons.get(row.pk, "")) for row in rows[:REPLICAS]]
 
 
@@ -120,5 +121,9 @@ def _sample(deployment: Deployment) -> dict[str, Any]:
     try:
         found = operations.sample_of(deployment)
     except Problem:
-        return {"path": "", "method": "POST", "body": {}}
-    return {"path": found.path, "method": found.method, "body": dict(found.body)}
+        return {"path": "", "method": "POST", "text": "{}"}
+    return {
+        "path": found.path,
+        "method": found.method,
+        "text": json.dumps(dict(found.body), ensure_ascii=False, indent=2),
+    }

@@ -283,7 +283,6 @@
 
   // --- Any request ---
   const raw = $("#try-raw"), path = $("#raw-path"), text_ = $("#raw-body");
-  text_.value = JSON.stringify(JSON.parse($("#raw-sample").textContent), null, 2);
   const method = () => path.value.split(" ")[0];
   path.addEventListener("change", () => { text_.disabled = method() === "GET"; });
   text_.disabled = method() === "GET";
