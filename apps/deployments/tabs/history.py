@@ -7,14 +7,13 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from apps.deployments import runtimes
 from apps.deployments.models import Deployment, Event, Version
 from apps.deployments.statuses import Outcome
-from apps.deployments.tabs.frame import find, offers, page
+from apps.deployments.tabs.frame import find, page
 from modelyard import console
 
 SHOWN = 25  # versions of a page
@@ -58,7 +57,6 @@ class Entry:
     settings: list[tuple[str, Any]]
     undeployed: Undeployed | None
     runs: list[Event] = field(default_factory=list)
-    again: str = ""
 
 
 def history(request: HttpRequest, pk: str) -> HttpResponse:
@@ -69,17 +67,14 @@ def history(request: HttpRequest, pk: str) -> HttpResponse:
     if before.isascii() and before.isdecimal() and len(before) < 10:
         rows = rows.filter(number__lt=int(before))
     found = list(rows[: SHOWN + 1])
-    redeploy = (
-        reverse("admin:deployments_deployment_redeploy", args=[pk]) if offers(request, deployment)["redeploy"] else ""
-    )
     context = {
-        "entries": list(_entries(deployment, found, redeploy)),
+        "entries": list(_entries(deployment, found)),
         "older": found[SHOWN - 1].number if len(found) > SHOWN else None,
     }
     return page(request, deployment, "history", "history.html", context, live=True)
 
 
-def _entries(deployment: Deployment, rows: Sequence[Version], redeploy: str) -> Iterator[Entry]:
+def _entries(deployment: Deployment, rows: Sequence[Version]) -> Iterator[Entry]:
     events = list(deployment.events.filter(code__in=[*STARTS, "undeploy_asked", *ENDS]).select_related("by")[:EVENTS])
     for place, version in enumerate(rows[:SHOWN]):
         previous = rows[place + 1] if place + 1 < len(rows) else None
@@ -93,7 +88,6 @@ def _entries(deployment: Deployment, rows: Sequence[Version], redeploy: str) -> 
             settings=list(_settings(version).items()),
             undeployed=None if live else _undeployed(version, events),
             runs=[event for event in events if event.detail.get("version") == version.number][::-1],
-            again=f"{redeploy}?version={version.number}" if redeploy else "",
         )
 
 
