@@ -16,6 +16,7 @@ from apps.deployments.models import Deployment
 from apps.deployments.statuses import RETRIGGERABLE, WORKING, Desired, Status
 from apps.deployments.tabs import configuration, endpoint, events, history, logs, metrics
 from apps.deployments.usage import pages as usage
+from apps.deployments.wizard import pages as wizard
 from apps.models.models import Model
 from modelyard import console
 
@@ -114,7 +115,9 @@ class DeploymentAdmin(console.ModelAdmin):
         one = "<system_id:pk>/"
         own = [
             path("live/", wrap(self.live), name=name("live")),
-            path("add/", wrap(pages.add), name=name("add")),
+            path("add/", wrap(wizard.start), name=name("add")),
+            path("add/name/", wrap(wizard.name), name=name("add_name")),
+            path("add/<system_id:draft>/<slug:step>/", wrap(wizard.step), name=name("add_step")),
             path("fit/", wrap(fitting.fragment), name=name("fit")),
             path("export/<system_id:pk>/", wrap(export_pages.export), name=name("export")),
             path(f"{one}", wrap(endpoint.endpoint), name=name("detail")),
@@ -135,7 +138,8 @@ class DeploymentAdmin(console.ModelAdmin):
             path(f"{one}logs/lines/", wrap(logs.lines), name=name("log_lines")),
             path(f"{one}logs/download/", wrap(logs.download), name=name("log_download")),
             path(f"{one}metrics/", wrap(metrics.metrics), name=name("metrics")),
-            path(f"{one}redeploy/", wrap(pages.redeploy), name=name("redeploy")),
+            path(f"{one}redeploy/", wrap(wizard.again), name=name("redeploy")),
+            path(f"{one}redeploy/<system_id:draft>/<slug:step>/", wrap(wizard.step), name=name("redeploy_step")),
             path(f"{one}curl/", wrap(pages.curl), name=name("curl")),
             path(f"{one}do/<slug:verb>/", wrap(pages.do), name=name("do")),
         ]

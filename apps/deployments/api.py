@@ -29,8 +29,8 @@ from apps.deployments.serializers import (
     FitSerializer,
     LogSerializer,
     ProofSerializer,
+    RedeployRequestSerializer,
     RuntimeSerializer,
-    VersionRequestSerializer,
     VersionSerializer,
 )
 from apps.models.models import Model
@@ -125,11 +125,11 @@ class DeploymentViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewse
         """Refuses new calls at once, lets running ones finish, then ends the engines."""
         return self._do(operations.undeploy)
 
-    @extend_schema(summary="Re-deploy", request=VersionRequestSerializer, responses=ACCEPTED)
+    @extend_schema(summary="Re-deploy", request=RedeployRequestSerializer, responses=ACCEPTED)
     @action(detail=True, methods=["post"])
     def redeploy(self, request: Request, pk: str) -> Response:
         """Makes the next version and brings it up beside the running one; what is left out stays as it is."""
-        body = VersionRequestSerializer(data=request.data)
+        body = RedeployRequestSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         return self._do(lambda it, *, by: operations.redeploy(it, by=by, **body.validated_data))
 

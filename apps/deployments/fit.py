@@ -27,6 +27,11 @@ class Fit:
         return [finding for finding in self.findings if finding.level == Level.BLOCK]
 
     @property
+    def warnings(self) -> int:
+        """How many things have to be minded."""
+        return sum(finding.level == Level.WARN for finding in self.findings)
+
+    @property
     def usable(self) -> bool:
         """Whether it can serve the model here."""
         return self.entry.runtime is not None and not self.blocks
@@ -48,11 +53,7 @@ def fits(row: Model, values: Mapping[str, Mapping[str, Any]] | None = None) -> l
 
 def ranked(found: Iterable[Fit]) -> list[Fit]:
     """Those that can serve it first, of these the ones with the fewest warnings."""
-    return sorted(found, key=lambda fit: (not fit.usable, _warnings(fit), fit.entry.name))
-
-
-def _warnings(fit: Fit) -> int:
-    return sum(finding.level == Level.WARN for finding in fit.findings)
+    return sorted(found, key=lambda fit: (not fit.usable, fit.warnings, fit.entry.name))
 
 
 def _fit(row: Model, entry: Entry, values: Mapping[str, Any]) -> Fit:

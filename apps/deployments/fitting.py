@@ -1,16 +1,15 @@
-"""The part of the deploy page that says which runtimes can serve the chosen model here, and what it will need."""
+"""The part of the wizard that says which runtimes can serve the chosen model here, and what it will need."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_POST
 
-from apps.deployments import fit
 from apps.deployments.fit import Fit
-from apps.models.models import Model
+from apps.deployments.models import Draft
+from apps.deployments.wizard.state import Step, Wizard
 from modelyard import console
 from modelyard.launchers.host import this_host
 from modelyard.runtimes import Level
@@ -21,26 +20,30 @@ WORDS = {Level.BLOCK: "blocks", Level.WARN: "mind", Level.INFO: "note"}
 
 @require_POST
 def fragment(request: HttpRequest) -> HttpResponse:
-    """For what the form has now; nothing is changed."""
+    """For what a step of a draft has now; nothing is changed."""
     console.require(request, "deployments.view_deployment")
-    return render(request, "deployments/admin/fit.html", context(request.POST))
+    draft = get_object_or_404(Draft, pk=request.POST.get("draft", ""), owner=console.person(request))
+    step = Step(request.POST["step"]) if request.POST.get("step") in Step.values else Step.GENERAL
+    draft.values = {**draft.values, **Wizard(draft).read(step, request.POST)}
+    return render(request, f"deployments/wizard/fit_{step}.html", context(Wizard(draft), step))
 
 
-def context(given: Mapping[str, Any]) -> dict[str, Any]:
+def context(wizard: Wizard, step: Step) -> dict[str, Any]:
     """What the part shows for what has been given so far."""
-    row = Model.objects.filter(pk=str(given.get("model", ""))).first()
-    if row is None:
+    if wizard.model is None:
         return {"fit_model": None}
-    wanted = str(given.get("runtime", ""))
-    found = fit.fits(row, {wanted: _options(given, wanted)} if wanted else {})
-    chosen = next((each for each in found if each.entry.name == wanted), found[0] if found else None)
+    found = wizard.fits()
+    wanted = str(wizard.values.get("runtime", ""))
+    automatic = wizard.automatic if step == Step.GENERAL or not wanted else ""
+    chosen = next((each for each in found if each.entry.name == wizard.runtime), None)
     return {
-        "fit_model": row,
+        "fit_model": wizard.model,
         "fits": [(each, _findings(each)) for each in found],
+        "wanted": wanted,
+        "automatic": next((each for each in found if each.entry.name == automatic), None),
         "chosen": chosen,
-        "automatic": not wanted,
-        "memory": _memory(chosen),
-        "recipe": str(given.get("recipe", "")),
+        "chosen_findings": _findings(chosen) if chosen else [],
+        "memory": memory(chosen, str(wizard.values.get("replicas", ""))),
     }
 
 
@@ -48,42 +51,29 @@ def _findings(each: Fit) -> list[tuple[Any, Any]]:
     return [(finding, console.badge(WORDS[finding.level], TONES[finding.level])) for finding in each.findings]
 
 
-def _options(given: Mapping[str, Any], runtime: str) -> dict[str, Any]:
-    """The options as the form's fields have them; what was left empty is left out."""
-    prefix = f"option__{runtime}__"
-    return {
-        name.removeprefix(prefix): _value(str(given[name]).strip())
-        for name in given
-        if name.startswith(prefix) and str(given[name]).strip()
-    }
-
-
-def _value(text: str) -> Any:
-    if text[0] not in "[{":
-        return text
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text  # the runtime's own validation says what is wrong with it
-
-
-def _memory(chosen: Fit | None) -> dict[str, Any] | None:
-    """The estimate against what is free, as shares of a bar."""
+def memory(chosen: Fit | None, replicas: str) -> Mapping[str, Any] | None:
+    """The estimate against what is free now, as shares of a bar of 1000."""
     if chosen is None or chosen.estimate is None:
         return None
     host = this_host()
     estimate = chosen.estimate
     gpu = estimate.device == "gpu"
+    count = int(replicas) if replicas.isdecimal() and 0 < len(replicas) < 3 else 1
     free = sum(each.memory_free for each in host.gpus) if gpu else host.memory_available
-    most = max(estimate.high, free) or 1
+    low, likely, high = (part * count for part in (estimate.low, estimate.likely, estimate.high))
+    most = max(high, free) or 1
+    share = {name: round(value / most * 1000) for name, value in
+             (("low", low), ("likely", likely), ("high", high), ("free", free))}  # fmt: skip
     return {
         "estimate": estimate,
-        "where": "on the GPUs" if gpu else "in memory",
+        "replicas": count,
+        "low": low, "likely": likely, "high": high,
+        "gpu": gpu,
         "gpus": host.gpus,
+        "cpus": host.cpus,
+        "total": sum(each.memory_total for each in host.gpus) if gpu else host.memory_total,
         "available": free,
-        "low": estimate.low / most * 100,
-        "likely": (estimate.likely - estimate.low) / most * 100,
-        "high": (estimate.high - estimate.likely) / most * 100,
-        "free": free / most * 100,
-        "fits": estimate.likely <= free,
-    }
+        "share": {**share, "mark": min(share["free"], 997)},
+        "fits": likely <= free,
+        "surely": high <= free,
+    }  # fmt: skip

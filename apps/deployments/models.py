@@ -9,6 +9,7 @@ from apps.apikeys.models import Limited
 from apps.deployments.querysets import DeploymentQuerySet
 from apps.deployments.statuses import Desired, Outcome, ReplicaState, Role, Status
 from apps.deployments.usage.models import Batch, Capture, Gap, UsageDay, UsageHour, UsageRecord
+from apps.deployments.wizard.models import Draft
 from modelyard import ids
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from apps.apikeys.models import ApiKey
 
 __all__ = [
-    "Artifact", "Batch", "Capture", "Deployment", "Event", "Gap", "Proof", "Replica", "UsageDay", "UsageHour",
+    "Artifact", "Batch", "Capture", "Deployment", "Draft", "Event", "Gap", "Proof", "Replica", "UsageDay", "UsageHour",
     "UsageRecord", "Version",
 ]  # fmt: skip
 

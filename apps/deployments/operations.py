@@ -3,6 +3,7 @@
 A verb writes what is wanted and returns; the reconciler makes it so.
 """
 
+import enum
 import json
 import logging
 import shlex
@@ -15,7 +16,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from apps.apikeys import words
-from apps.deployments import configuration, fit, runtimes, versions
+from apps.deployments import configuration, fit, naming, runtimes, versions
 from apps.deployments.models import Deployment, Proof, Replica, Version
 from apps.deployments.statuses import IDLE, RETRIGGERABLE, WORKING, Desired, Outcome, ReplicaState, Status
 from apps.deployments.transitions import move, record
@@ -28,6 +29,12 @@ from modelyard.runtimes import Level, Options, Route, Runtime, SampleRequest
 from modelyard.runtimes import Model as RuntimeModel
 
 logger = logging.getLogger(__name__)
+
+
+class Unsaid(enum.Enum):
+    """For what is left as it is, where none is a value too."""
+
+    UNSAID = enum.auto()
 
 
 def create(
@@ -43,10 +50,12 @@ def create(
     ready_seconds: int | None = None,
     optimization: Optimization = NONE,
     traffic: Mapping[str, Any] | None = None,
+    accepted_licence: str | None = None,
 ) -> Deployment:
     """A new deployment with its first version, in Ready to Deploy. An empty `runtime` chooses one that can serve it.
 
-    `traffic` has any of `configuration.TRAFFIC`: limits, timeouts, capture.
+    `traffic` has any of `configuration.TRAFFIC`: limits, timeouts, capture. `accepted_licence` is the model's, where
+    somebody was asked to accept it: it is kept in the timeline.
     """
     if model.status not in USABLE:
         raise Problem(
@@ -60,7 +69,7 @@ def create(
     try:
         with transaction.atomic():
             deployment = Deployment.objects.create(
-                name=_clean_name(name),
+                name=naming.clean(name),
                 model=model,
                 runtime=runtime,
                 description=description,
@@ -69,11 +78,11 @@ def create(
             )
             version = versions.add(deployment, plan, by=by)
             Deployment.objects.filter(pk=deployment.pk).update(target_version=version)
-            record(deployment, "created", f"{deployment.name} was created.", by=by, status=Status.READY_TO_DEPLOY)
+            accepted = {} if accepted_licence is None else {"accepted_licence": accepted_licence}
+            message = f"{deployment.name} was created."
+            record(deployment, "created", message, by=by, status=Status.READY_TO_DEPLOY, detail=accepted)
     except IntegrityError:
-        raise Problem(
-            "name_taken", f"There is a deployment named {name!r} already.", "Choose another name.", status=409
-        ) from None
+        raise naming.taken(name) from None
     deployment.refresh_from_db()
     return deployment
 
@@ -94,13 +103,18 @@ def redeploy(
     by: User | None,
     options: Mapping[str, Any] | None = None,
     replicas: int | None = None,
-    ready_seconds: int | None = None,
+    ready_seconds: int | Unsaid | None = Unsaid.UNSAID,
     optimization: Optimization | None = None,
+    expected_version: int | None = None,
 ) -> Deployment:
-    """Make the next version and bring it up beside the running one, which serves until the new one is ready."""
+    """Make the next version and bring it up beside the running one, which serves until the new one is ready.
+
+    With `expected_version` only if that is the number of the deployment's version still: nobody's change is lost.
+    """
     current = deployment.target_version
     if current is None:
         raise _refused(deployment, "Re-deploy")
+    _expect(current, expected_version)
     wanted = _checked_options(deployment.model, deployment.runtime, current.options if options is None else options)
     plan = versions.plan(
         deployment.model,
@@ -108,12 +122,13 @@ def redeploy(
         wanted,
         Optimization(current.recipe, current.threshold, current.samples) if optimization is None else optimization,
         replicas=replicas or current.replicas_wanted,
-        ready_seconds=ready_seconds if ready_seconds is not None else current.ready_seconds,
+        ready_seconds=current.ready_seconds if ready_seconds is Unsaid.UNSAID else ready_seconds,
     )
     with transaction.atomic():
         locked = Deployment.objects.select_for_update().get(pk=deployment.pk)
         if locked.status in WORKING or (locked.status == Status.DEPLOYED and locked.desired == Desired.STOPPED):
             raise _refused(locked, "Re-deploy")
+        _expect(locked.target_version, expected_version)
         version = versions.add(locked, plan, by=by)
         locked.versions.filter(outcome=Outcome.UNDECIDED).update(
             outcome=Outcome.CANCELLED, reason=f"{version} was deployed instead.", ended_at=timezone.now()
@@ -121,6 +136,19 @@ def redeploy(
         _start(locked, {locked.status}, by, "redeploy_asked", "Re-deploy", version)
     deployment.refresh_from_db()
     return deployment
+
+
+def _expect(found: Version | None, number: int | None) -> None:
+    """A Problem if the deployment has got another version than somebody started from."""
+    if number is None or (found is not None and found.number == number):
+        return
+    by = f" by {found.created_by}" if found is not None and found.created_by else ""
+    raise Problem(
+        "version_conflict",
+        f"The deployment is at {found or 'no version'}, made{by} meanwhile; this change starts from v{number}.",
+        "Look at what changed, then send it again with the version that it is at.",
+        status=409,
+    )
 
 
 def accept(deployment: Deployment, *, by: User | None) -> Deployment:
@@ -328,14 +356,6 @@ def _checked_options(model: Model, runtime: str, values: Mapping[str, Any]) -> d
             " ".join(finding.fix for finding in blocks if finding.fix),
         )
     return options.model_dump(mode="json", exclude_defaults=True)
-
-
-def _clean_name(name: str) -> str:
-    cleaned = " ".join(name.split())
-    if not cleaned or len(cleaned) > 100 or not cleaned.isprintable() or "/" in cleaned:
-        step = "Give it 1 to 100 printable characters without a slash."
-        raise Problem("invalid_name", "The name isn't valid.", step, status=400)
-    return cleaned
 
 
 def _state(deployment: Deployment) -> str:

@@ -1,6 +1,5 @@
-"""How a model was deployed, as a deployconfig.json: written from a version, and read back into the deploy form."""
+"""How a model was deployed, as a deployconfig.json: written from a version, and read back into the wizard."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from apps.deployments.models import Deployment, Version
 from apps.models import exporting
 from apps.models.deployconfig import reading
 from apps.models.deployconfig.schema import DeployConfig, Optimization, Origin, Scaling
-from apps.models.models import USABLE, Model
+from apps.models.models import USABLE, Level, Model
 from modelyard import __version__
 from modelyard.problems import Problem
 
@@ -76,27 +75,19 @@ def _origin(model: Model) -> Origin:
 
 @dataclass(frozen=True)
 class Prefilled:
-    """What the deploy form starts with; `missing` names a runtime that isn't installed here."""
+    """What the wizard starts with; `missing` names a runtime that isn't installed here.
+
+    With `from_file` it came as the deployconfig.json among the model's files, else it was recommended with the model.
+    """
 
     initial: dict[str, Any]
     options: dict[str, dict[str, Any]]
     missing: str = ""
-
-    @property
-    def given(self) -> dict[str, Any]:
-        """The same as the form would send it, for the part of the page that judges the fit."""
-        runtime = self.initial.get("runtime", "")
-        options = self.options.get(runtime, {})
-        found = {f"option__{runtime}__{name}": _typed(value) for name, value in options.items()}
-        return {"runtime": runtime, "recipe": self.initial.get("recipe", ""), **found}
-
-
-def _typed(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    from_file: bool = False
 
 
 def prefilled(model: Model | None) -> Prefilled | None:
-    """What came with a model, for the deploy form; None where nothing did."""
+    """What came with a model, for the wizard; None where nothing did."""
     config = reading.of(model) if model else None
     if config is None:
         return None
@@ -111,7 +102,8 @@ def prefilled(model: Model | None) -> Prefilled | None:
         if config.optimization:
             initial |= config.optimization.model_dump()
     missing = config.runtime if config.runtime and not usable else ""
-    return Prefilled(initial, {config.runtime: config.options} if usable else {}, missing)
+    from_file = model is not None and model.findings.filter(rule="MYI030", level=Level.PASS).exists()
+    return Prefilled(initial, {config.runtime: config.options} if usable else {}, missing, from_file)
 
 
 def named(name: str) -> Model:

@@ -155,8 +155,18 @@ class VersionRequestSerializer(serializers.Serializer[Any]):
     options = serializers.DictField(required=False, help_text="The runtime's options; see GET /api/v1/runtimes/.")
     replicas = serializers.IntegerField(required=False, min_value=1, max_value=50)
     ready_seconds = serializers.IntegerField(
-        required=False, min_value=1, max_value=86_400, help_text="How long a start may take before it has failed."
-    )
+        required=False, allow_null=True, min_value=1, max_value=86_400,
+        help_text="How long a start may take before it has failed; null: the runtime's own limit.",
+    )  # fmt: skip
+
+
+class RedeployRequestSerializer(VersionRequestSerializer):
+    """What the next version is made of, and what it starts from."""
+
+    expected_version = serializers.IntegerField(
+        required=False, min_value=1,
+        help_text="The `version` that you have seen. If it is another meanwhile: 409 `version_conflict`.",
+    )  # fmt: skip
 
 
 class TrafficSerializer(StrictSerializer):

@@ -23,6 +23,10 @@ def artifact() -> str:
     return new("art")
 
 
+def draft() -> str:
+    return new("dft")
+
+
 def replica() -> str:
     return new("rep")
 

@@ -3,18 +3,32 @@
 from typing import Literal
 
 from pydantic import Field
+from pydantic.config import JsonDict
 
 from modelyard.runtimes import Options
+
+ADVANCED: JsonDict = {"advanced": True}
+HARDWARE: JsonDict = {"step": "hardware"}
 
 
 class OnnxOptions(Options):
     """Options of the ONNX engine; every default suits the machine and the model."""
 
     workers: int = Field(
-        0, ge=0, le=256, title="Workers", description="Inferences at a time. 0 chooses by cores and model size."
+        0,
+        ge=0,
+        le=256,
+        title="Workers",
+        json_schema_extra=HARDWARE,
+        description="Inferences at a time. 0 chooses by cores and model size.",
     )
     intra_op_threads: int = Field(
-        0, ge=0, le=256, title="Threads per inference", description="0 chooses: one for small models, up to four else."
+        0,
+        ge=0,
+        le=256,
+        title="Threads per inference",
+        json_schema_extra=HARDWARE,
+        description="0 chooses: one for small models, up to four else.",
     )
     max_batch_size: int = Field(
         0,
@@ -29,6 +43,7 @@ class OnnxOptions(Options):
         ge=0,
         le=1000,
         title="Wait for a batch (ms)",
+        json_schema_extra=ADVANCED,
         description="How long a request may wait for others to run with. 0 never waits on an idle worker.",
     )
     max_queue: int = Field(
@@ -36,6 +51,7 @@ class OnnxOptions(Options):
         ge=1,
         le=100_000,
         title="Longest queue",
+        json_schema_extra=ADVANCED,
         description="Requests that may wait; beyond it callers get 429 and are told to try again.",
     )
     pooling: Literal["auto", "mean", "cls", "max", "none"] = Field(

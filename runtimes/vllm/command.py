@@ -79,8 +79,18 @@ def _model(launch: LaunchContext[VllmOptions]) -> Iterator[str]:
     yield "--enable-prefix-caching" if options.enable_prefix_caching else "--no-enable-prefix-caching"
 
 
+def generation(options: VllmOptions) -> dict[str, float]:
+    """What holds where a request doesn't say, in the names of a generation_config.json."""
+    given = options.model_dump(include={"temperature", "top_p", "top_k", "repetition_penalty"}, exclude_none=True)
+    return given | ({"max_new_tokens": options.max_tokens} if options.max_tokens else {})
+
+
 def _features(launch: LaunchContext[VllmOptions]) -> Iterator[str]:
     options = launch.options
+    if task(launch.model) == "generate":
+        yield f"--generation-config={options.generation_config}"
+        if defaults := generation(options):
+            yield f"--override-generation-config={json.dumps(defaults)}"
     if options.tool_call_parser:
         yield from ("--enable-auto-tool-choice", f"--tool-call-parser={options.tool_call_parser}")
     if options.reasoning_parser:

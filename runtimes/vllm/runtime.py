@@ -1,6 +1,6 @@
 """The runtime class: each verb of the contract, answered without importing vLLM."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 from modelyard.runtimes import (
@@ -18,7 +18,7 @@ from modelyard.runtimes import (
     Usage,
 )
 from runtimes.probing import probe
-from runtimes.transformers_folder import weights
+from runtimes.transformers_folder import task, weights
 from runtimes.vllm import failures, findings, probing
 from runtimes.vllm.command import command
 from runtimes.vllm.estimate import estimate
@@ -43,6 +43,11 @@ SHARED_ROUTES = (
     Route("POST", "/detokenize", "Token ids to text"),
     Route("GET", "/v1/models", "The served model and its adapters"),
 )
+GENERATING = (
+    "temperature", "max_tokens", "top_p", "top_k", "repetition_penalty", "generation_config", "tool_call_parser",
+    "reasoning_parser", "structured_outputs_backend",
+)  # fmt: skip
+"""Options that only answers of text have a use for."""
 RECIPES = (
     Recipe(
         "fp8", "8-bit floating point",
@@ -73,6 +78,13 @@ class VllmRuntime(Runtime[VllmOptions]):
         "vllm:generation_tokens_total": "tokens",
         "vllm:kv_cache_usage_perc": "kv_cache_usage",
     }
+
+    def idle_options(self, model: Model) -> Collection[str]:
+        """What is for answers of text, where there are none."""
+        try:
+            return () if model.format != "safetensors" or task(model) == "generate" else GENERATING
+        except Failure:
+            return ()  # `check` says what is wrong with the folder
 
     def check(self, model: Model, options: VllmOptions, host: Host) -> Sequence[Finding]:
         """Format, engine, hardware, architecture, context and memory."""

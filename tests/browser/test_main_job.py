@@ -32,15 +32,25 @@ def deployed(page: Page, site: Site, name: str, **options: str) -> None:
     imported(page, site, name)
     page.get_by_role("link", name="Deploy this model").click()
     expect(page.locator("[name=name]")).to_have_value(name)
-    page.select_option("[name=runtime]", "echo")
+    page.check("[name=runtime][value=echo]")
+    go_on(page, "optimization")
+    go_on(page, "parameters")
     for option, value in options.items():
         field = page.locator(f"[name=option__echo__{option}]")
         if field.evaluate("it => it.tagName") == "SELECT":
             field.select_option(value)
         else:
             field.fill(value)
+    go_on(page, "hardware")
+    go_on(page, "review")
+    page.check("#id_accepted")
     page.get_by_role("button", name="Deploy", exact=True).click()
     page.wait_for_url(re.compile("/deployments/deployment/dep_"))
+
+
+def go_on(page: Page, step: str) -> None:
+    page.get_by_role("button", name="Continue").click()
+    page.wait_for_url(f"**/{step}/")
 
 
 def badge(page: Page, word: str) -> None:
@@ -132,7 +142,10 @@ def test_undeploy_then_delete(page: Page, site: Site) -> None:
 def test_a_double_click_deploys_once(page: Page, site: Site) -> None:
     imported(page, site, "twice")
     page.get_by_role("link", name="Deploy this model").click()
-    page.select_option("[name=runtime]", "echo")
+    page.check("[name=runtime][value=echo]")
+    for step in ("optimization", "parameters", "hardware", "review"):
+        go_on(page, step)
+    page.check("#id_accepted")
     page.get_by_role("button", name="Deploy", exact=True).dblclick()
     page.wait_for_url(re.compile("/deployments/deployment/dep_"))
     badge(page, "Deployed")

@@ -12,6 +12,7 @@ INTERNAL = {
     "MODELYARD_ENGINE_SECRET",
     "MODELYARD_READY_FD",
     "MODELYARD_SUPERVISOR",
+    "MODELYARD_TOKEN",  # a placeholder in snippets
 }
 
 

@@ -123,6 +123,25 @@ def test_redeploy_makes_the_next_version(model: Model) -> None:
     assert [(version["number"], version["options"]) for version in versions] == [(2, {"words_per_second": 3}), (1, {})]
 
 
+def test_a_redeploy_from_an_older_version_is_a_conflict(model: Model) -> None:
+    client = caller()
+    address = f"{URL}{made(client, model)['id']}/redeploy/"
+    sent = {"options": {"words_per_second": 3}, "expected_version": 1}
+    assert client.post(address, sent, content_type="application/json").status_code == 202
+    Deployment.objects.update(status=Status.DEPLOYED)
+    problem(client.post(address, sent, content_type="application/json"), 409, "version_conflict")
+    assert client.post(address, {**sent, "expected_version": 2}, content_type="application/json").status_code == 202
+
+
+def test_the_start_limit_can_be_given_back_to_the_runtime(model: Model) -> None:
+    client = caller()
+    one = made(client, model, ready_seconds=70)
+    sent = {"ready_seconds": None}
+    assert client.post(f"{URL}{one['id']}/redeploy/", sent, content_type="application/json").status_code == 202
+    versions = client.get(f"{URL}{one['id']}/versions/").json()["results"]
+    assert [version["ready_seconds"] for version in versions] == [None, 70]
+
+
 @pytest.mark.parametrize(
     ("query", "names"),
     [

@@ -21,6 +21,7 @@ from modelyard.launchers.host import this_host
 from modelyard.roles import create_groups
 from modelyard.runtimes import SampleRequest
 from tests.deployments.conftest import Make
+from tests.deployments.walking import Walk
 
 URL = "/api/v1/deployments/"
 
@@ -155,20 +156,8 @@ def test_the_exports_are_files(undecided: Deployment) -> None:
         assert f"-v1-proof.{kind}" in answer.headers["Content-Disposition"]
 
 
-def test_the_deploy_page_says_who_can_serve_the_chosen_model(model: Model) -> None:
-    client = client_of("Deployers")
-    answer = client.get(reverse("admin:deployments_deployment_add"), {"model": model.pk}).content.decode()
-    for shown in ("can serve it", "The formula", 'name="recipe"', "chosen automatically"):
-        assert shown in answer, shown
-    given = {"model": model.pk, "runtime": "echo", "option__echo__refuse": "on"}
-    fragment = client.post(reverse("admin:deployments_deployment_fit"), given).content.decode()
-    assert "Echo was told to refuse." in fragment
-
-
-def test_the_deploy_form_takes_an_optimization(model: Model) -> None:
-    form = {"model": model.pk, "name": "fast", "runtime": "echo", "replicas": 1, "recipe": "copy", "threshold": "0.5",
-            "deploy": "1", "option__echo__start_seconds": "0", "option__echo__words_per_second": "20"}  # fmt: skip
-    answer = client_of("Deployers").post(reverse("admin:deployments_deployment_add"), form)
-    assert answer.status_code == 302, answer.content.decode()[:3000]
+def test_the_wizard_takes_an_optimization(model: Model) -> None:
+    walk = Walk(client_of("Deployers"), model=model)
+    walk.finish(name="fast", runtime="echo", recipe="copy", threshold="0.5")
     version = Deployment.objects.get().versions.get()
     assert (version.recipe, version.threshold, version.outcome) == ("copy", 0.5, Outcome.OPTIMIZING)

@@ -24,13 +24,13 @@ from apps.models.deployconfig.schema import DeployConfig
 from apps.models.models import Level, Model, ModelFile, Status
 from modelyard import roles
 from modelyard.problems import Problem
+from tests.deployments.walking import Walk
 from tests.models import conftest as library
 from tests.models.conftest import good
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "reference"
 make_zip, imported = library.make_zip, library.imported  # fixtures
 Imported = Callable[[Path], Model]
-ADD = "/admin/deployments/deployment/add/"
 
 
 @pytest.fixture
@@ -52,11 +52,10 @@ def saved(pieces: Iterator[bytes], path: Path) -> Path:
     return path
 
 
-def form(model: Model, person: User):
+def begun(model: Model, person: User) -> Walk:
     browser = Client()
     browser.force_login(person)
-    answer = browser.get(f"{ADD}?model={model.pk}")
-    return answer.context["form"], answer.content.decode()
+    return Walk(browser, model=model)
 
 
 def test_a_round_trip_gives_the_same_files_and_the_same_form(
@@ -71,15 +70,15 @@ def test_a_round_trip_gives_the_same_files_and_the_same_form(
     back = imported(path)
     assert back.status == Status.READY
     assert dict(back.files.values_list("path", "sha256")) == dict(model.files.values_list("path", "sha256"))
-    filled, html = form(back, person)
-    start = {name: filled.get_initial_for_field(field, name) for name, field in filled.fields.items()}
-    assert start["runtime"] == "echo"
-    assert (start["option__echo__loud"], start["option__echo__words_per_second"]) == (True, 7.5)
-    assert (start["replicas"], start["ready_seconds"]) == (3, 77)
-    assert (start["recipe"], start["threshold"], start["samples"]) == ("loud", 0.5, '{"text": "hello"}')
-    assert (start["description"], start["tags"]) == ("For search.", "a, b")
-    assert "filled in with what came with the model" in html
-    assert re.search(r'<option value="loud" selected>', html)
+    walk = begun(back, person)
+    general = walk.fields("general")
+    assert walk.see("general").context["wizard"].runtime == "echo"
+    assert (general["description"], general["tags"]) == ("For search.", "a, b")
+    assert walk.fields("optimization") == {"recipe": "loud", "threshold": "0.5", "samples": '{"text": "hello"}'}
+    parameters = walk.fields("parameters")
+    assert (parameters["option__echo__loud"], parameters["option__echo__words_per_second"]) == ("on", "7.5")
+    assert walk.fields("hardware") == {"replicas": "3", "ready_seconds": "77"}
+    assert "Filled in from the deployconfig.json" in walk.see("hardware").content.decode()
     assert config_of(saved(portable.export(back).pieces, tmp_path / "Third.zip")) == first
 
 
@@ -96,13 +95,7 @@ def test_what_was_filled_in_deploys_as_it_was(
     tmp_path: Path,
 ) -> None:
     back = imported(saved(portable.export(model).pieces, tmp_path / "Back.zip"))
-    filled, _ = form(back, person)
-    sent = {name: filled.get_initial_for_field(field, name) for name, field in filled.fields.items()}
-    sent = {name: value for name, value in sent.items() if value not in (None, "", False)}
-    browser = Client()
-    browser.force_login(person)
-    answer = browser.post(f"{ADD}?model={back.pk}", {**sent, "model": back.pk, "name": "again", "save": "1"})
-    assert answer.status_code == 302, answer.context["form"].errors
+    begun(back, person).finish("save", name="again")
     made, first = Deployment.objects.get(name="again").target_version, deployment.target_version
     for name in ("replicas_wanted", "ready_seconds", "recipe", "threshold", "samples"):
         assert getattr(made, name) == getattr(first, name)
@@ -235,7 +228,7 @@ def test_a_wrong_deployconfig_is_a_warning_and_is_not_used(
     assert finding.next_step
     assert reading.of(model) is None
     assert not model.files.filter(path="deployconfig.json").exists()
-    assert "filled in with what came" not in form(model, person)[1]
+    assert "Filled in" not in begun(model, person).see("general").content.decode()
 
 
 def test_a_runtime_that_is_not_here_is_told_and_the_rest_is_kept(
@@ -244,9 +237,20 @@ def test_a_runtime_that_is_not_here_is_told_and_the_rest_is_kept(
     person: User,
 ) -> None:
     data = b'{"version": 1, "runtime": "elsewhere", "options": {"a": 1}, "scaling": {"replicas": 4}}'
-    filled, html = form(imported(make_zip({**good(), "deployconfig.json": data})), person)
-    assert "elsewhere, isn&#x27;t installed here" in html.replace("&#39;", "&#x27;") or "isn't installed here" in html
-    assert filled.get_initial_for_field(filled.fields["replicas"], "replicas") == 4
+    walk = begun(imported(make_zip({**good(), "deployconfig.json": data})), person)
+    assert "Its runtime, elsewhere, isn't installed here" in walk.see("general").content.decode()
+    assert walk.fields("hardware")["replicas"] == "4"
+
+
+def test_a_model_chosen_in_the_wizard_fills_the_rest_in(make_zip, imported: Imported, person: User) -> None:
+    data = b'{"version": 1, "runtime": "echo", "options": {"loud": true}, "description": "Theirs."}'
+    model = imported(make_zip({**good(), "deployconfig.json": data}))
+    browser = Client()
+    browser.force_login(person)
+    walk = Walk(browser)
+    walk.send("general", model=model.pk, name="mine", description="Mine.")
+    assert walk.fields("parameters")["option__echo__loud"] == "on"
+    assert walk.fields("general")["description"] == "Mine."
 
 
 def test_one_in_a_folder_below_is_an_ordinary_file(make_zip, imported: Imported) -> None:

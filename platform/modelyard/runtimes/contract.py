@@ -2,7 +2,7 @@
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -115,7 +115,9 @@ class Estimate:
 class Options(pydantic.BaseModel):
     """Base of a runtime's options. The admin's form, the API's validation and the reference page come from its fields.
 
-    Give every field a default, a title and a description; use units in names (`_seconds`, `_bytes`).
+    Give every field a default, a title and a description; use units in names (`_seconds`, `_bytes`). Where the deploy
+    wizard asks for it stands in `json_schema_extra`: `step`, which is `parameters` (unless said: how it answers) or
+    `hardware` (what it needs), and `advanced`, true for what few people change (unless said: false).
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -233,8 +235,9 @@ def with_text(body: Mapping[str, Any], text: str) -> dict[str, Any]:
 class Runtime[O: Options](ABC):
     """One kind of engine. Instances hold no state: one object serves every deployment, from several threads.
 
-    Verbs, in the order they are called: `check`, `estimate`, `recipes`, `optimize`, `command`, `probe`, `failure`,
-    `routes`, `sample`, `samples`, `usage`; and the names in `metrics`. Those with a body here may be left as they are.
+    Verbs, in the order they are called: `idle_options`, `check`, `estimate`, `recipes`, `optimize`, `command`, `probe`,
+    `failure`, `routes`, `sample`, `samples`, `usage`; and the names in `metrics`. Those with a body here may
+    be left as they are.
     """
 
     contract_version: ClassVar[int] = CONTRACT_VERSION
@@ -255,6 +258,10 @@ class Runtime[O: Options](ABC):
     @abstractmethod
     def estimate(self, model: Model, options: O, host: Host) -> Estimate:
         """The memory this will need."""
+
+    def idle_options(self, model: Model) -> Collection[str]:  # noqa: ARG002 (most use all of theirs)
+        """Names of options that do nothing for this model, so that nobody is asked for them."""
+        return ()
 
     def recipes(self, model: Model, options: O, host: Host) -> Sequence[Recipe]:  # noqa: ARG002 (most offer none)
         """The optimizations that this runtime can apply to this model here."""

@@ -161,3 +161,14 @@ def test_a_start_that_fails_says_why(options: dict[str, Any], code: str, tmp_pat
         failure = engine.death()
     assert_explained(failure)
     assert (failure.code, failure.permanent) == (code, True), "\n".join(engine.launcher.log_tail("rep_undertest"))
+
+
+def test_what_the_options_say_holds_where_a_request_does_not(tmp_path: Path) -> None:
+    options = {**OPTIONS, "temperature": 0, "max_tokens": 5}
+    asked = {"prompt": "w1 w2 w3", "ignore_eos": True}
+    with Engine(RUNTIME, tiny(), options, tmp_path) as engine:
+        engine.start().ready()
+        answers = [engine.ask("/v1/completions", asked).json() for _ in range(2)]
+        more = engine.ask("/v1/completions", {**asked, "max_tokens": 50}).json()
+    assert answers[0]["choices"][0]["text"] == answers[1]["choices"][0]["text"]
+    assert [answer["usage"]["completion_tokens"] for answer in (*answers, more)] == [5, 5, 5]

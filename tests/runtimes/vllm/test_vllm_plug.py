@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,29 @@ def argv(model: Model, workdir: Path, **options: Any) -> list[str]:
     return list(RUNTIME.command(launch).argv)
 
 
+def embedder(model: Model) -> Model:
+    return replace(model, task="feature-extraction")
+
+
 def codes(model: Model, host: Host, **options: Any) -> dict[str, Level]:
     return {finding.code: finding.level for finding in RUNTIME.check(model, VllmOptions(**options), host)}
+
+
+def test_generation_defaults_are_told_where_text_is_generated(build: Any, tmp_path: Path) -> None:
+    build(cpu=True)
+    model = write_llama(tmp_path / "m")
+    given = argv(model, tmp_path, temperature=0, top_k=5, max_tokens=64)
+    overridden = next(each for each in given if each.startswith("--override-generation-config="))
+    assert json.loads(overridden.partition("=")[2]) == {"temperature": 0, "top_k": 5, "max_new_tokens": 64}
+    assert "--generation-config=auto" in given
+    assert not any("generation-config" in each for each in argv(embedder(model), tmp_path, temperature=0))
+    assert not any(each.startswith("--override-generation") for each in argv(model, tmp_path))
+
+
+def test_generation_defaults_are_idle_for_other_models(tmp_path: Path) -> None:
+    model = write_llama(tmp_path / "m")
+    assert not RUNTIME.idle_options(model)
+    assert {"temperature", "max_tokens"} <= set(RUNTIME.idle_options(embedder(model)))
 
 
 def test_on_a_cpu_the_sizes_are_told(build: Any, tmp_path: Path) -> None:

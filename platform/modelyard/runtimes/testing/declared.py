@@ -15,6 +15,7 @@ from modelyard.runtimes.testing.explained import assert_explained, assert_findin
 from modelyard.runtimes.testing.hooks import Hooks
 
 METRICS = {"ttft", "tpot", "queue_seconds", "queue", "running", "prompt_tokens", "tokens", "kv_cache_usage"}
+STEPS = {"parameters", "hardware"}
 EXIT_CODES = (0, 1, 2, 3, 77, 127, 137, 139, -4, -6, -9, -11, -15)
 LOGS: tuple[list[str], ...] = (
     [],
@@ -51,6 +52,14 @@ class Declared(Hooks):
             assert not field.is_required(), f"{name} has no default"
             assert field.title, f"{name} has no title"
             assert field.description, f"{name} has no description"
+
+    def test_options_are_asked_for_at_a_step_that_there_is(self) -> None:
+        """`step` and `advanced` say where the deploy wizard asks for an option; what is misspelt would be ignored."""
+        for name, described in self.runtime.options.model_json_schema().get("properties", {}).items():
+            assert described.get("step", "parameters") in STEPS, f"{name} is asked for at no known step"
+            assert isinstance(described.get("advanced", False), bool), f"{name} is advanced or isn't: true or false"
+        idle = set(self.runtime.idle_options(self.model()))
+        assert idle <= set(self.runtime.options.model_fields), f"{idle} aren't all options"
 
     def test_options_survive_storage(self) -> None:
         """They are stored as JSON and read again."""

@@ -138,36 +138,4 @@ document.addEventListener("DOMContentLoaded", () => {
     if (text && text !== log.textContent) { log.textContent = text; log.scrollTop = log.scrollHeight; }
   }
   if (log) { log.scrollTop = log.scrollHeight; setInterval(() => tail().catch(() => {}), 2000); }
-
-  // --- The options of the chosen runtime ---
-  const runtime = $("select[name=runtime]");
-  function choose() {
-    $$("[data-runtime]").forEach((group) => { group.hidden = group.dataset.runtime !== runtime.value; });
-  }
-  if (runtime) { runtime.addEventListener("change", choose); choose(); }
-
-  // --- Who can serve the chosen model, and with what memory ---
-  const fit = $("[data-fit-url]");
-  let waiting = null;
-  let asked = 0;
-  function widths() {
-    $$("[data-width]").forEach((bar) => { bar.style.width = `${bar.dataset.width}%`; });
-    $$("[data-left]").forEach((mark) => { mark.style.left = `${mark.dataset.left}%`; });
-  }
-  async function fits() {
-    const turn = ++asked;
-    fit.classList.add("my-asking");
-    try {
-      const answer = await fetch(fit.dataset.fitUrl, { method: "POST", redirect: "error", body: new FormData(fit.closest("form")) });
-      if (answer.ok && turn === asked) { fit.innerHTML = await answer.text(); widths(); }
-    } finally { if (turn === asked) fit.classList.remove("my-asking"); }
-  }
-  if (fit) {
-    widths();
-    fit.closest("form").addEventListener("change", (event) => {
-      if (!/^(model|runtime|option__.*)$/.test(event.target.name || "")) return;
-      clearTimeout(waiting);
-      waiting = setTimeout(() => fits().catch(() => {}), 150);
-    });
-  }
 });

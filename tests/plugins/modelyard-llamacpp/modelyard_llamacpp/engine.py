@@ -44,9 +44,20 @@ def parameters(xllamacpp: Any, model: str, host: str, port: int, name: str) -> A
     made.flash_attn_type = xllamacpp.llama_flash_attn_type(FLASH[options["flash_attention"]])
     made.cache_ram_mib = options["prompt_cache_mib"]
     made.chat_template = options["chat_template"]
+    generation(made, options)
     made.ui = made.endpoint_slots = made.endpoint_props = False
     made.offline = True
     return made
+
+
+def generation(made: Any, options: dict[str, Any]) -> None:
+    """What holds where a request doesn't say."""
+    for name, mine in (("temp", "temperature"), ("top_p", "top_p"), ("top_k", "top_k")):
+        if options[mine] is not None:
+            setattr(made.sampling, name, options[mine])
+    if options["max_tokens"]:
+        made.n_predict = options["max_tokens"]
+    made.antiprompt = list(options["stop"])
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """The runtime class."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from modelyard.runtimes import (
@@ -34,6 +34,8 @@ SHARED_ROUTES = (
     Route("POST", "/detokenize", "Token ids to text"),
     Route("GET", "/v1/models", "The served model"),
 )
+GENERATING = ("temperature", "max_tokens", "top_p", "top_k", "stop", "chat_template")
+"""Options that only answers of text have a use for."""
 KV_8BIT = Recipe(
     "kv-q8",
     "KV cache in 8 bits",
@@ -50,6 +52,10 @@ class LlamaCppRuntime(Runtime[LlamaCppOptions]):
     options = LlamaCppOptions
     ready_seconds = 300
     metrics: Mapping[str, str] = {}
+
+    def idle_options(self, model: Model) -> Collection[str]:
+        """What is for answers of text, where there are none."""
+        return () if _task(model) == "generate" else GENERATING
 
     def check(self, model: Model, options: LlamaCppOptions, host: Host) -> Sequence[Finding]:
         """Format, engine, the header, context and memory."""

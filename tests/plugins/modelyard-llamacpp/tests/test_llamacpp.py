@@ -54,6 +54,25 @@ def test_it_answers_in_the_shape_of_a_schema(engine: Engine) -> None:
     assert '"city"' in said
 
 
+def test_what_the_options_say_holds_where_a_request_does_not(tmp_path: Path) -> None:
+    options = {"slots": 1, "context_tokens": 512, "temperature": 0, "max_tokens": 6, "stop": ["France"]}
+    asked = {"messages": [{"role": "user", "content": "Repeat: The capital of France is Paris."}], "seed": 7}
+    with Engine(RUNTIME, smollm2(), options, tmp_path) as engine:
+        answers = [engine.start().ready().ask("/v1/chat/completions", asked).json() for _ in range(2)]
+        longer = engine.ask("/v1/chat/completions", {**asked, "max_tokens": 12, "stop": ["zzz"]}).json()
+    texts = [answer["choices"][0]["message"]["content"] for answer in answers]
+    assert texts[0] == texts[1]
+    assert "France" not in texts[0]
+    assert all(answer["usage"]["completion_tokens"] <= 6 for answer in answers)
+    assert "France" in longer["choices"][0]["message"]["content"]
+    assert longer["usage"]["completion_tokens"] > 6
+
+
+def test_generation_defaults_are_idle_for_embeddings() -> None:
+    assert "temperature" not in RUNTIME.idle_options(smollm2())
+    assert "temperature" in RUNTIME.idle_options(replace(smollm2(), task="feature-extraction"))
+
+
 def test_responses_are_counted(engine: Engine) -> None:
     body = {"model": "x", "input": "Say hello.", "max_output_tokens": 8}
     usage = RUNTIME.usage("/v1/responses", engine.ask("/v1/responses", body).json())

@@ -1,0 +1,83 @@
+"""Drafts: begun, filled in, kept, and forgotten once nobody comes back for them."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db.models import Q
+from django.utils import timezone
+
+from apps.deployments import naming, portable
+from apps.deployments.models import Deployment, Draft, Version
+from apps.deployments.wizard.fields import name_of, typed
+from apps.models.models import Model
+
+KEPT = timedelta(days=30)
+UNTOUCHED = timedelta(hours=1)
+UNFINISHED = 3  # of one's own that are offered to go on with
+
+
+def begin(model: Model | None, by: User) -> Draft:
+    """For a new deployment; filled in with what came with the model."""
+    _forget()
+    draft = Draft(owner=by, values={"model": model.pk, "name": naming.free(model.name)} if model else {})
+    if model:
+        fill(draft, model)
+    draft.save()
+    return draft
+
+
+def fill(draft: Draft, model: Model) -> bool:
+    """Take over what came with a model, beside what was typed already. True if something came."""
+    kept = portable.prefilled(model)
+    draft.filled_from = model.pk if kept else ""
+    if kept is None:
+        return False
+    given = {name: typed(value) for name, value in kept.initial.items()}
+    for runtime, options in kept.options.items():
+        given |= {name_of(runtime, option): typed(value) for option, value in options.items()}
+    draft.values = {**given, **{name: value for name, value in draft.values.items() if value != ""}}
+    return True
+
+
+def begin_again(deployment: Deployment, by: User) -> Draft:
+    """For the next version of a deployment, with the values of the running one."""
+    _forget()
+    version, target = _running(deployment), deployment.target_version
+    base = target.number if target else None
+    return Draft.objects.create(owner=by, deployment=deployment, base=base, values=values_of(version, deployment))
+
+
+def _running(deployment: Deployment) -> Version | None:
+    return deployment.live_version or deployment.target_version
+
+
+def values_of(version: Version | None, deployment: Deployment) -> dict[str, str]:
+    """A version as somebody would have typed it."""
+    values = {"model": deployment.model_id, "runtime": deployment.runtime}
+    if version is None:
+        return values
+    options = {name_of(deployment.runtime, option): typed(value) for option, value in version.options.items()}
+    return values | options | {
+        "recipe": version.recipe, "threshold": typed(version.threshold), "samples": version.samples,
+        "replicas": typed(version.replicas_wanted), "ready_seconds": typed(version.ready_seconds),
+    }  # fmt: skip
+
+
+def keep(draft: Draft, values: Mapping[str, Any]) -> None:
+    """Remember what was typed."""
+    draft.values = {**draft.values, **values}
+    draft.saved_at = timezone.now()
+    draft.save(update_fields=["values", "saved_at", "passed", "filled_from"])
+
+
+def unfinished(draft: Draft) -> list[Draft]:
+    """A person's other drafts of new deployments that something was typed into, newest first."""
+    rows = Draft.objects.filter(owner=draft.owner, deployment=None, sent_at=None).exclude(saved_at=None)
+    return list(rows.exclude(pk=draft.pk).order_by("-saved_at")[:UNFINISHED])
+
+
+def _forget() -> None:
+    now = timezone.now()
+    Draft.objects.filter(Q(made_at__lt=now - KEPT) | Q(saved_at=None, made_at__lt=now - UNTOUCHED)).delete()
