@@ -18,6 +18,7 @@ from apps.deployments import bulk, bulk_pages, export_pages, fitting, key_pages,
 from apps.deployments.list_filters import DaysFilter, ModelFilter, PersonFilter, RuntimeFilter, StatusFilter, TagFilter
 from apps.deployments.listing import actions_of, live_state, progress_of, status_of, tag_links
 from apps.deployments.models import Deployment
+from apps.deployments.tabs import configuration, endpoint, events, history, logs, metrics
 from apps.deployments.usage import pages as usage
 from apps.deployments.wizard import pages as wizard
 from apps.models.models import Model
@@ -149,20 +150,24 @@ class DeploymentAdmin(console.ModelAdmin):
             path("fit/", wrap(fitting.fragment), name=name("fit")),
             path("export/<system_id:pk>/", wrap(export_pages.export), name=name("export")),
             path("of-model/<system_id:pk>/fit/", wrap(model_fit.of_model), name=name("model_fit")),
-            path(f"{one}", wrap(pages.endpoint), name=name("detail")),
-            path(f"{one}change/", wrap(pages.endpoint), name=name("change")),
+            path(f"{one}", wrap(endpoint.endpoint), name=name("detail")),
+            path(f"{one}change/", wrap(endpoint.endpoint), name=name("change")),
             path(f"{one}keys/", wrap(key_pages.keys), name=name("keys")),
             path(f"{one}keys/<slug:key_id>/", wrap(key_pages.key), name=name("key")),
             path(f"{one}keys/<slug:key_id>/rotate/", wrap(key_pages.rotate_key), name=name("rotate_key")),
             path(f"{one}keys/<slug:key_id>/revoke/", wrap(key_pages.revoke_key), name=name("revoke_key")),
-            path(f"{one}configuration/", wrap(pages.configuration), name=name("configuration")),
+            path(f"{one}configuration/", wrap(configuration.configuration), name=name("configuration")),
             path(f"{one}optimization/", wrap(proofs.proofs), name=name("optimization")),
             path(f"{one}optimization/<int:number>.<slug:kind>", wrap(proofs.export), name=name("proof_export")),
             path(f"{one}decide/<slug:decision>/", wrap(proofs.decide), name=name("decide")),
-            path(f"{one}events/", wrap(pages.events), name=name("events")),
+            path(f"{one}events/", wrap(events.events), name=name("events")),
             path(f"{one}usage/", wrap(usage.of_deployment), name=name("usage")),
             path(f"{one}captures/", wrap(usage.captures), name=name("captures")),
-            path(f"{one}log/", wrap(pages.log), name=name("log")),
+            path(f"{one}history/", wrap(history.history), name=name("history")),
+            path(f"{one}logs/", wrap(logs.tab), name=name("logs")),
+            path(f"{one}logs/lines/", wrap(logs.lines), name=name("log_lines")),
+            path(f"{one}logs/download/", wrap(logs.download), name=name("log_download")),
+            path(f"{one}metrics/", wrap(metrics.metrics), name=name("metrics")),
             path(f"{one}redeploy/", wrap(wizard.again), name=name("redeploy")),
             path(f"{one}redeploy/<system_id:draft>/<slug:step>/", wrap(wizard.step), name=name("redeploy_step")),
             path(f"{one}curl/", wrap(pages.curl), name=name("curl")),

@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from apps.deployments import fit, operations, runtimes
+from apps.deployments import fit, logs, operations, runtimes
 from apps.deployments.configuration import TRAFFIC
 from apps.deployments.filters import DeploymentFilter
 from apps.deployments.models import Deployment, Event, Proof, Version
@@ -179,7 +179,7 @@ class DeploymentViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewse
         """What the newest engine printed last."""
         asked = request.query_params.get("lines", "200")
         lines = min(max(int(asked), 1), 2000) if asked.isdecimal() and len(asked) < 6 else 200
-        return Response({"lines": operations.log_tail(self.get_object(), lines)})
+        return Response({"lines": list(logs.clean_tail(self.get_object(), lines))})
 
     @extend_schema(summary="Copy cURL", responses={200: CurlSerializer, 404: PROBLEM})
     @action(detail=True, pagination_class=None, filterset_class=None)

@@ -1,5 +1,6 @@
 """The forms of a deployment that is there."""
 
+import contextlib
 from typing import Any
 
 from django import forms
@@ -91,3 +92,21 @@ class ConfigurationForm(forms.Form):
     def edits(self) -> dict[str, Any]:
         """The values of what was changed."""
         return {name: self.cleaned_data[name] for name in self.changed_data}
+
+    def seen(self) -> dict[str, Any]:
+        """What stood in the changed fields when the page was opened, where the page said so."""
+        found = {}
+        for name in self.changed_data:
+            if self.add_prefix(f"initial-{name}") not in self.data:
+                continue
+            field = self.fields[name]
+            raw = field.hidden_widget().value_from_datadict(self.data, self.files, f"initial-{name}")
+            with contextlib.suppress(forms.ValidationError):
+                found[name] = field.clean(raw)
+        return found
+
+    def conflicts(self, deployment: Deployment) -> list[str]:
+        """Fields that somebody else has changed since to another value than this person wants."""
+        now = {name: getattr(deployment, name) for name in configuration.EDITABLE}
+        edits = self.edits()
+        return [name for name, value in self.seen().items() if value != now[name] != edits[name]]

@@ -15,6 +15,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from apps.apikeys import words
 from apps.deployments import configuration, fit, naming, runtimes, versions
 from apps.deployments.models import Deployment, Proof, Replica, Version
 from apps.deployments.statuses import IDLE, RETRIGGERABLE, WORKING, Desired, Outcome, ReplicaState, Status
@@ -203,14 +204,22 @@ def undeploy(deployment: Deployment, *, by: User | None) -> Deployment:
     return deployment
 
 
-def edit(deployment: Deployment, *, by: User | None, **given: Any) -> Deployment:
-    """Change what `configuration.EDITABLE` names; every web process acts on it within a second."""
+def edit(deployment: Deployment, *, by: User | None, seen: Mapping[str, Any] | None = None, **given: Any) -> Deployment:
+    """Change what `configuration.EDITABLE` names; every web process acts on it within a second.
+
+    With `seen`, only if those fields still have the values that whoever changes them looked at.
+    """
     with transaction.atomic():
         # As it is now: somebody else may have changed it since it was read.
         row = Deployment.objects.select_for_update().filter(pk=deployment.pk).first()
         if row is None:
             raise Problem("deployment_gone", "The deployment doesn't exist any more.", "Reload the list.", status=404)
         found = configuration.changes_of(row, given)
+        stale = [name for name in found if name in (seen or {}) and getattr(row, name) != (seen or {})[name]]
+        if stale:
+            names = words.listed([configuration.LABELS[name] for name in stale])
+            step = "Look at what it is now, then change it again."
+            raise Problem("edit_conflict", f"Somebody else has changed the {names} meanwhile.", step, status=409)
         if found:
             Deployment.objects.filter(pk=row.pk).update(**{name: new for name, (_, new) in found.items()})
             record(row, "edited", configuration.sentence(found), by=by, detail={"changed": found})
@@ -239,12 +248,6 @@ def delete(deployment: Deployment, *, by: User | None) -> None:
         locked.delete()
         transaction.on_commit(lambda: _remove_records(records), robust=True)
         logger.info("deployment %s (%s) was deleted by %s", deployment.name, identifier, by or "the system")
-
-
-def log_tail(deployment: Deployment, lines: int = 200) -> list[str]:
-    """The last lines that the newest engine of a deployment printed, oldest first."""
-    newest = deployment.replicas.order_by("-created_at").first()
-    return list(launchers.default().log_tail(newest.pk, lines)) if newest else []
 
 
 def curl(deployment: Deployment, key: str, base_url: str, *, stream: bool = False) -> str:
@@ -316,6 +319,7 @@ def _start(
             code=code,
             message=f"{verb} of {version} was asked for.",
             by=by,
+            detail={"version": version.number},
             desired=Desired.RUNNING,
             generation=F("generation") + 1,
             target_version=version,

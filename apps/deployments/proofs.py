@@ -10,8 +10,8 @@ from django.views.decorators.http import require_POST
 from apps.deployments import operations
 from apps.deployments.models import Deployment, Proof
 from apps.deployments.optimization import report
-from apps.deployments.pages import find, page
 from apps.deployments.statuses import WORKING
+from apps.deployments.tabs.frame import find, page
 from modelyard import console
 
 DECIDE = "deployments.decide_deployment"

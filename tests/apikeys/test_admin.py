@@ -133,14 +133,18 @@ def test_rotation_shows_the_new_key_once(key: ApiKey) -> None:
     assert ApiKey.objects.count() == 2
 
 
-def test_a_page_that_shows_a_new_key_does_not_reload_by_itself(key: ApiKey) -> None:
+def test_what_keeps_a_page_up_to_date_leaves_a_new_key_on_it_and_never_has_it(key: ApiKey) -> None:
     client = person()
-    assert 'data-live-reload="ready_to_deploy"' in client.get(page(key.deployment)).content.decode()
     made = client.post(page(key.deployment), {"name": "app"}).content.decode()
     rotated = client.post(page(key.deployment, "rotate_key", key.pk), {"overlap": "0"}).content.decode()
     for html in (made, rotated):
         assert TEXT.search(html)
-        assert 'data-live-reload=""' in html
+        asked = re.search(r'data-parts-url="([^"]+)"', html)
+        assert asked
+        parts = client.get(asked[1], headers={"X-Modelyard-Parts": "1"}).content.decode()
+        assert 'data-part="status"' in parts
+        assert not TEXT.search(parts)
+        assert "my-fresh" not in parts
 
 
 @pytest.mark.parametrize("overlap", ["", "-1", "1", "9999999"])

@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 
 from apps.deployments import runtimes
+from apps.deployments.masking import masked
 from apps.deployments.models import Deployment, Replica, Version
 from apps.deployments.statuses import ReplicaState
 from modelyard.launchers import Launch, Launcher, NoFreePort
@@ -16,12 +17,19 @@ from modelyard.problems import Problem
 from modelyard.runtimes import Failure, LaunchContext, Model, Options, Runtime
 
 HOST = "127.0.0.1"
+SECRETS_KEPT = 200  # launches whose secrets are looked for in the log
 
 
 def engine_secret(replica_id: str, launch: int) -> str:
     """The secret between the gateway and one launch of one engine: derived, so that it is stored nowhere."""
     message = f"engine:{replica_id}:{launch}".encode()
     return hmac.new(settings.SECRET_KEY.encode(), message, hashlib.sha256).hexdigest()
+
+
+def secrets_of(replica: Replica) -> list[str]:
+    """The secrets of a replica's newest launches, which its log may still hold."""
+    newest = replica.launches
+    return [engine_secret(replica.pk, number) for number in range(max(newest - SECRETS_KEPT, 0), newest + 1)]
 
 
 class Engines:
@@ -101,5 +109,6 @@ class Engines:
         return self.runtime.failure(-9 if exit_code is None else exit_code, self.log_tail(replica))
 
     def log_tail(self, replica: Replica, lines: int = TAIL_LINES) -> list[str]:
-        """The last lines the engine printed."""
-        return list(self.launcher.log_tail(replica.pk, lines))
+        """The last lines the engine printed, without secrets: they go into messages and events."""
+        text = "\n".join(self.launcher.log_tail(replica.pk, lines))
+        return masked(text, secrets_of(replica)).split("\n") if text else []

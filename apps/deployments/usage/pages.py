@@ -17,7 +17,7 @@ from django.utils.formats import date_format
 from django.views import View
 
 from apps.deployments.models import Deployment
-from apps.deployments.pages import find, page
+from apps.deployments.tabs.frame import find, page
 from apps.deployments.usage import reports
 from apps.deployments.usage.models import Capture, Gap, UsageDay, UsageRecord
 from apps.deployments.usage.sheets import sheet

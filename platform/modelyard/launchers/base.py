@@ -7,6 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from modelyard.launchers.reading import LogReader
+
 TAIL_LINES = 200
 """Of an engine's log, when nothing else is asked: engines print the cause of their end far above their last line."""
 
@@ -83,3 +85,6 @@ class Launcher(Protocol):
 
     def log_tail(self, replica: str, lines: int = TAIL_LINES) -> Sequence[str]:
         """The last lines that the engine printed, oldest first, over all its launches."""
+
+    def log(self, replica: str) -> LogReader:
+        """The whole log as it is now, over all launches and rotated files."""

@@ -17,6 +17,7 @@ import psutil
 
 from modelyard.launchers import log, ports, processes
 from modelyard.launchers.base import TAIL_LINES, Launch, Observation, ProcessState
+from modelyard.launchers.reading import LogReader
 from modelyard.launchers.records import LOST, Folder, State, create, write
 
 KEPT_LAUNCHES = 3  # records of earlier launches that are kept beside the newest
@@ -108,6 +109,10 @@ class LocalLauncher:
     def log_tail(self, replica: str, lines: int = TAIL_LINES) -> Sequence[str]:
         """The last lines that the engine printed."""
         return log.tail(self._folder(replica).log, lines)
+
+    def log(self, replica: str) -> LogReader:
+        """The whole log as it is now."""
+        return LogReader(self._folder(replica).log)
 
     def _folder(self, replica: str) -> Folder:
         if not REPLICA.fullmatch(replica):

@@ -1,0 +1,214 @@
+"""The tabs of a deployment: what they show, to whom, and how they are kept up to date."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from apps.apikeys.models import LIMITS
+from apps.deployments import operations
+from apps.deployments.models import Deployment, Event, UsageHour, UsageRecord
+from apps.deployments.tabs import failures, frame, history
+from apps.deployments.usage.timeline import LAST_HOUR, SAMPLE, WINDOWS, timeline
+from apps.models.models import Model
+from tests.deployments.conftest import Make, settle, status
+
+pytestmark = pytest.mark.django_db
+PARTS = {"X-Modelyard-Parts": "1"}
+
+
+@pytest.fixture
+def deployment(model: Model, person: User) -> Deployment:
+    return operations.create(model=model, name="chat", runtime="echo", by=person)
+
+
+@pytest.fixture
+def browser(person: User) -> Client:
+    client = Client()
+    client.force_login(person)
+    return client
+
+
+def url(deployment: Deployment, tab: str = "detail") -> str:
+    return reverse(f"admin:deployments_deployment_{tab}", args=[deployment.pk])
+
+
+@pytest.mark.parametrize("tab", [tab.name for tab in frame.TABS])
+def test_every_tab_opens_in_a_few_queries(
+    browser: Client, deployment: Deployment, tab: str, django_assert_max_num_queries: object
+) -> None:
+    with django_assert_max_num_queries(22):  # type: ignore[operator]
+        page = browser.get(url(deployment, tab))
+    text = page.content.decode()
+    assert page.status_code == 200
+    assert 'aria-current="page"' in text
+    assert " onclick=" not in text
+    assert "data-part" in text
+
+
+def test_parts_come_without_the_site_and_only_when_they_changed(browser: Client, deployment: Deployment) -> None:
+    first = browser.get(url(deployment), headers=PARTS)
+    assert b"<html" not in first.content
+    assert b'data-part="replicas"' in first.content
+    same = browser.get(url(deployment), headers={**PARTS, "If-None-Match": first["ETag"]})
+    assert (same.status_code, same.content) == (304, b"")
+    Deployment.objects.filter(pk=deployment.pk).update(stage="Starting the engine")
+    other = browser.get(url(deployment), headers={**PARTS, "If-None-Match": first["ETag"]})
+    assert (other.status_code, b"Starting the engine" in other.content) == (200, True)
+
+
+def test_a_viewer_sees_why_the_console_is_shut(deployment: Deployment) -> None:
+    viewer = User.objects.create_user("vera", is_staff=True)
+    viewer.groups.add(Group.objects.get(name="Viewers"))
+    client = Client()
+    client.force_login(viewer)
+    page = client.get(url(deployment)).content.decode()
+    assert "Can call a deployment without an API key" in page
+    assert 'id="console-body"' not in page
+    assert url(deployment, "redeploy") not in page
+
+
+def test_what_is_not_deployed_says_so_with_the_button_that_mends_it(browser: Client, deployment: Deployment) -> None:
+    page = browser.get(url(deployment)).content.decode()
+    assert "so nothing answers here yet" in page
+    assert reverse("admin:deployments_deployment_do", args=[deployment.pk, "deploy"]) in page
+
+
+@pytest.mark.parametrize(
+    ("code", "first"),
+    [
+        ("out_of_memory", "Change hardware or options"),
+        ("start_timeout", "Change the options"),
+        ("damaged_model", "Import it again"),
+        ("not_installed", "Look at the runtimes"),
+        ("stalled", "Re-trigger"),
+        ("something_new", "Re-trigger"),
+    ],
+)
+def test_a_failure_has_the_button_that_mends_it_first(
+    browser: Client, deployment: Deployment, code: str, first: str
+) -> None:
+    fields = {"status": "failed", "failure_code": code, "failure": "It broke.", "next_step": "Mend it."}
+    Deployment.objects.filter(pk=deployment.pk).update(**fields)
+    response = browser.get(url(deployment, "keys"))
+    card = response.context["trouble"]
+    assert (card.message, card.next_step, card.buttons[0].label) == ("It broke.", "Mend it.", first)
+    assert card.buttons[0].primary
+    assert "Re-trigger" in [button.label for button in card.buttons]
+
+
+def test_a_crash_loop_is_mended_as_its_cause_is(browser: Client, deployment: Deployment) -> None:
+    Event.objects.create(deployment=deployment, code="engine_died", message="…", detail={"cause": "gpu_out_of_memory"})
+    Deployment.objects.filter(pk=deployment.pk).update(status="failed", failure_code="crash_loop", failure="Again.")
+    assert browser.get(url(deployment)).context["trouble"].buttons[0].label == "Change hardware or options"
+    assert failures.SIZE.isdisjoint(failures.MODEL | failures.RUNTIME | failures.OPTIONS)
+
+
+def test_the_history_says_what_each_version_changed(make: Make, person: User, browser: Client) -> None:
+    made = make("story", words_per_second=5)
+    operations.deploy(made, by=person)
+    settle(made, status("deployed"))
+    operations.redeploy(made, by=person, options={"loud": True}, replicas=2)
+    settle(made, lambda found: found.live_version is not None and found.live_version.number == 2 and not found.stage)
+    operations.undeploy(made, by=person)
+    settle(made, status("stopped"))
+    second, first = browser.get(url(made, "history")).context["entries"]
+    changes = {change.what: (change.before, change.after) for change in second.changes}
+    assert changes == {"Replicas": (1, 2), "Loud": (None, True), "Speed": (5, None)}
+    assert (second.undeployed.by, first.undeployed.by) == (person, None)
+    assert [run.code for run in second.runs] == ["redeploy_asked"]
+    assert second.took is not None
+
+
+def test_a_newer_version_that_failed_is_told_while_the_old_one_serves(
+    make: Make, person: User, browser: Client
+) -> None:
+    made = make("kept")
+    operations.deploy(made, by=person)
+    settle(made, status("deployed"))
+    operations.redeploy(made, by=person, options={"fault": "exit_permanent"})
+    settle(made, lambda found: found.status == "deployed" and found.target_version == found.live_version)
+    card = browser.get(url(made, "events")).context["trouble"]
+    assert card.serving
+    assert (card.code, "can't load this model" in card.message) == ("bad_model", True)
+    assert "Re-trigger" not in [button.label for button in card.buttons]
+
+
+def test_events_are_filtered_and_searched(browser: Client, deployment: Deployment, person: User) -> None:
+    Event.objects.create(deployment=deployment, code="engine_died", message="It ended with code 7.")
+    trouble = browser.get(url(deployment, "events"), {"kind": "trouble"}).context["events"]
+    assert [event.code for event, _, _ in trouble] == ["engine_died"]
+    people = browser.get(url(deployment, "events"), {"kind": "people"}).context["events"]
+    assert [event.by for event, _, _ in people] == [person]
+    assert len(browser.get(url(deployment, "events"), {"q": "CODE 7"}).context["events"]) == 1
+    assert b"No event is like that" in browser.get(url(deployment, "events"), {"q": "nowhere"}).content
+
+
+def test_two_people_who_change_the_same_value_are_told(browser: Client, deployment: Deployment) -> None:
+    page = url(deployment, "configuration")
+    sent = {"description": "mine", "initial-description": "", "tags": "", "initial-tags": "", "capture_days": "7",
+            "initial-capture_days": "7", **{name: "" for name in LIMITS}}  # fmt: skip
+    berta = User.objects.create_user("berta")
+    operations.edit(deployment, by=berta, description="theirs")
+    answer = browser.post(page, sent)
+    told = answer.content.decode()
+    assert answer.status_code == 200
+    for word in ("Somebody else has changed this meanwhile", "theirs", "mine", "berta"):
+        assert word in told
+    deployment.refresh_from_db()
+    assert deployment.description == "theirs"
+    again = {**sent, "initial-description": "theirs"}
+    assert 'name="initial-description"' in told
+    assert browser.post(page, again).status_code == 302
+    deployment.refresh_from_db()
+    assert deployment.description == "mine"
+
+
+def record(deployment: Deployment, at: object, **given: object) -> UsageRecord:
+    usual = {"request_id": "r", "account": "a", "deployment_name": "chat", "path": "/v1/x", "status": 200}
+    return UsageRecord(deployment_id=deployment.pk, at=at, **{**usual, **given})  # type: ignore[arg-type]
+
+
+def test_the_last_hour_is_counted_from_the_calls(deployment: Deployment) -> None:
+    Deployment.objects.filter(pk=deployment.pk).update(added_at=timezone.now() - timedelta(days=40))
+    deployment.refresh_from_db()
+    at = timezone.now() - timedelta(minutes=10)
+    calls = [record(deployment, at, duration_ms=float(n), first_byte_ms=n / 2, streamed=True) for n in range(1, 101)]
+    calls.append(record(deployment, at, status=500))
+    calls.append(record(deployment, at, status=429, error="rate_limited"))
+    UsageRecord.objects.bulk_create(calls)
+    found = timeline(deployment, WINDOWS["1h"])
+    (step,) = [step for step in found.steps if step.requests]
+    assert (step.requests, step.errors, step.limited) == (102, 1, 1)
+    assert (step.latency_50, step.latency_95, step.ttft_50) == (50, 95, 25)
+    assert [step.latency_50 for step in found.steps].count(None) == len(found.steps) - 1
+
+
+def test_longer_stretches_come_from_the_sums_with_sampled_percentiles(deployment: Deployment) -> None:
+    Deployment.objects.filter(pk=deployment.pk).update(added_at=timezone.now() - timedelta(days=2))
+    deployment.refresh_from_db()
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=3)
+    names = {"account": "a", "deployment_id": deployment.pk, "deployment_name": "chat"}
+    UsageHour.objects.create(start=hour, requests=1_000_000, errors=10, prompt_tokens=7, **names)
+    UsageRecord.objects.bulk_create(record(deployment, hour, duration_ms=3) for _ in range(SAMPLE + 5))
+    found = timeline(deployment, WINDOWS["24h"])
+    assert [step.requests for step in found.steps if step.requests] == [1_000_000]
+    assert found.sampled
+    week = timeline(deployment, WINDOWS["7d"]).steps
+    assert (week[0].requests, week[-1].requests is not None) == (None, True)
+    assert LAST_HOUR > SAMPLE
+
+
+def test_restarts_are_counted_when_they_were(deployment: Deployment) -> None:
+    Event.objects.create(deployment=deployment, code="engine_died", message="…")
+    steps = timeline(deployment, WINDOWS["1h"]).steps
+    assert [step.restarts for step in steps if step.restarts] == [1]
+
+
+def test_a_change_is_told_field_by_field(make: Make) -> None:
+    version = make("alone").target_version
+    assert version is not None
+    assert history.changes(version, version) == []
