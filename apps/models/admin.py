@@ -23,6 +23,7 @@ from apps.models import operations
 from apps.models.catalogue import pages as catalogue
 from apps.models.hub import pages as hub
 from apps.models.models import USABLE, WORKING, Level, Model, Revision, Status
+from apps.models.overrides import pages as overrides
 from apps.models.rules import RULES
 from apps.models.serializers import MAX_DESCRIPTION
 from modelyard import console
@@ -159,6 +160,7 @@ class ModelAdmin(console.ModelAdmin):
             path("<slug:pk>/download/<str:verb>/", wrap(hub.steer), name="models_model_download"),
             path("live/", wrap(self.live), name="models_model_live"),
             path("<slug:pk>/retry/", wrap(self.retry), name="models_model_retry"),
+            path("<slug:pk>/override/", wrap(overrides.override), name="models_model_override"),
             *super().get_urls(),
         ]
 
@@ -261,6 +263,7 @@ class ModelAdmin(console.ModelAdmin):
             "may_change": may("models.change_model"),
             "may_delete": may("models.delete_model"),
             "retryable": retryable,
+            "override": overrides.context(request, model),
             "hub": getattr(model, "hub_origin", None),
             "hub_page": settings.HUB_ENDPOINT,
             "revisions": _revisions(model),
