@@ -1,5 +1,6 @@
 """Zip archives from people we don't know: looked through before, and watched while, they are unpacked."""
 
+import errno
 import re
 import shutil
 import stat
@@ -84,7 +85,6 @@ def unpack(
     written = 0
     for entry in entries:
         target = folder / entry.path
-        target.parent.mkdir(parents=True, exist_ok=True)
         done = _copy(archive, entry, target, limit - written, lambda size: progress(written + size, total))  # noqa: B023
         written += done.size
         yield done
@@ -98,12 +98,26 @@ def _copy(
         progress(size)
 
     try:
-        with archive.open(entry.info) as source, target.open("xb") as file:
+        with archive.open(entry.info) as source, _new(target, entry) as file:
             size, sha256 = hashing.copy(source, lambda data: write(file, data), CHUNK, each)
-    except zips.UNREADABLE as error:
+    except (*zips.UNREADABLE, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise  # the disk's; to seek before the start is the archive's
         step = "Make the zip again with an ordinary zip program."
         raise Blocked("MYI001", f"{entry.path} can't be unpacked ({error}).", step) from None
     return Unpacked(entry.path, size, sha256)
+
+
+def _new(target: Path, entry: Entry) -> IO[bytes]:
+    """The file to write to; Blocked if the disk can't have such a name."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target.open("xb")
+    except OSError as error:
+        if error.errno not in {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EEXIST, errno.ENOTDIR}:
+            raise
+        said = f"The entry name {entry.path[:100]} is impossible on the disk of the data directory."
+        raise Blocked("MYI002", said, "Rename the file.") from None
 
 
 def write(file: IO[bytes], data: bytes) -> None:

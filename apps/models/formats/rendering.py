@@ -125,7 +125,7 @@ def render(text: str) -> tuple[str, str]:
         return "exhausted", f"it makes more than {MAX_OUTPUT} characters of a few short messages"
     except MemoryError:
         return "exhausted", f"it takes more than {MEMORY // 2**20} MiB"
-    except (TemplateError, RecursionError, ValueError) as found:
+    except (TemplateError, SyntaxError, RecursionError, ValueError) as found:
         return "failed", f"{type(found).__name__}: {str(found)[:200]}"
     if sandbox.refused:
         return "refused", f"it asks for {', '.join(sorted(sandbox.refused)[:5])}"
