@@ -38,6 +38,9 @@ test-vllm: .venv/dev.stamp ## the vLLM runtime on a real vLLM for the CPU, insta
 		*) exit 1;; \
 	esac
 
+fuzz: .venv/dev.stamp ## the readers of model files under hypothesis and atheris (installed once outside the checkout); SECONDS=60 a target
+	@$(CLEAN_ENV) $(BIN)/python -m fuzz --seconds $(or $(SECONDS),60) $(ARGS)
+
 check: .venv/dev.stamp ## lint, format, types, import contracts, system checks, API schema, lock
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -97,4 +100,4 @@ clean: ## remove what set-up made; never the data
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable tests/plugins/modelyard-echo
 	@touch $@
 
-.PHONY: help run test test-browser test-postgres test-vllm check bench bench-onnx bench-import bench-admin lock clean
+.PHONY: help run test test-browser test-postgres test-vllm fuzz check bench bench-onnx bench-import bench-uploads bench-admin lock clean

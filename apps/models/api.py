@@ -1,7 +1,8 @@
 """The API of models: thin callers of the operations."""
 
-from typing import Any
+from typing import Any, cast
 
+from django.contrib.auth.models import User
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import mixins, viewsets
 from rest_framework.decorators import action
@@ -14,6 +15,8 @@ from apps.models.filters import ModelFilter
 from apps.models.hub import operations as hub
 from apps.models.hub.serializers import Looked, NewerSerializer
 from apps.models.models import Model
+from apps.models.overrides import operations as overrides
+from apps.models.overrides.serializers import OverrideSerializer
 from apps.models.serializers import EditModelSerializer, ImportSerializer, ModelDetailSerializer, ModelSerializer
 from modelyard.api.errors import ProblemSerializer
 from modelyard.api.permissions import caller
@@ -38,6 +41,7 @@ class ModelViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
         "retrieve": "models.view_model",
         "create": "models.import_model",
         "retry": "models.import_model",
+        "override": "models.override_rule",
         "pause": "models.import_model",
         "resume": "models.import_model",
         "newer": "models.import_model",
@@ -93,6 +97,17 @@ class ModelViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
     def retry(self, request: Request, pk: str) -> Response:
         """Imports once more from the archive, where that was kept."""
         return self._answer(operations.retry(self.get_object(), by=caller(request)), 202)
+
+    @extend_schema(
+        summary="Override a rule", request=OverrideSerializer, responses={202: ModelDetailSerializer, **REFUSED}
+    )
+    @action(detail=True, methods=["post"])
+    def override(self, request: Request, pk: str) -> Response:
+        """Lets a model in although a rule ended its import, and imports it once more; who and why are recorded."""
+        body = OverrideSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        by = cast(User, request.user)
+        return self._answer(overrides.override_rule(self.get_object(), **body.validated_data, by=by), 202)
 
     @extend_schema(summary="Pause a download", request=None, responses={200: ModelDetailSerializer, **REFUSED})
     @action(detail=True, methods=["post"])

@@ -1,19 +1,20 @@
 """Zip archives from people we don't know: looked through before, and watched while, they are unpacked."""
 
+import errno
 import re
 import shutil
 import stat
 import unicodedata
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from apps.models import hashing
-from apps.models.rules import Blocked
+from apps.models import hashing, names, zips
+from apps.models.formats.suffixes import ARCHIVES
+from apps.models.rules import Blocked, Policy
 
 CHUNK = 1024 * 1024
 MAX_ENTRIES = 20_000
@@ -23,7 +24,8 @@ MAX_RATIO = 200  # unpacked to packed, of one entry; weights compress to no less
 RATIO_FLOOR = 64 * 2**20  # bytes below which a high ratio is harmless
 FREE_RESERVE = 256 * 2**20  # bytes of disk that an import leaves free
 JUNK = re.compile(r"(^|/)(__MACOSX/|\.DS_Store$|Thumbs\.db$|desktop\.ini$|\.git/|\.ipynb_checkpoints/)")
-ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst", ".jar", ".whl")
+METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+"""Others let an entry say how much memory unpacking it takes."""
 DRIVE = re.compile(r"^[A-Za-z]:")
 
 
@@ -47,12 +49,13 @@ class Entry:
 Progress = Callable[[int, int], None]
 
 
-def look(archive: zipfile.ZipFile, limit: int) -> list[Entry]:
+def look(archive: zipfile.ZipFile, limit: int, policy: Policy | None = None) -> list[Entry]:
     """Every file to unpack, after the checks that need no unpacking. Blocked if one of them fails."""
+    policy = policy or Policy()
     infos = [info for info in archive.infolist() if not JUNK.search(info.filename.replace("\\", "/"))]
     if len(infos) > MAX_ENTRIES:
         raise Blocked("MYI006", f"The archive has {len(infos)} entries.", f"Keep it to {MAX_ENTRIES} files.")
-    entries = [Entry(info, _safe(info)) for info in infos if not _directory(info)]
+    entries = [Entry(info, _safe(info, policy)) for info in infos if not _directory(info)]
     if not entries:
         raise Blocked("MYI001", "The archive holds no files.", "Put the model's files into the zip.")
     entries = _without_top_folder(entries)
@@ -64,8 +67,11 @@ def look(archive: zipfile.ZipFile, limit: int) -> list[Entry]:
 def opened(path: Path) -> zipfile.ZipFile:
     """The archive, its directory read. Blocked if it isn't one, or is cut off."""
     try:
+        with path.open("rb") as file:
+            if not zips.plausible(file):
+                raise Blocked("MYI006", "The archive's list of entries is longer than possible.", "Make the zip again.")
         return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, OSError, ValueError, NotImplementedError) as error:
+    except (*zips.UNREADABLE, OSError) as error:
         step = "Make the zip again, or upload it again if the upload was cut off."
         raise Blocked("MYI001", f"This isn't a complete zip archive ({error}).", step) from None
 
@@ -79,7 +85,6 @@ def unpack(
     written = 0
     for entry in entries:
         target = folder / entry.path
-        target.parent.mkdir(parents=True, exist_ok=True)
         done = _copy(archive, entry, target, limit - written, lambda size: progress(written + size, total))  # noqa: B023
         written += done.size
         yield done
@@ -93,12 +98,26 @@ def _copy(
         progress(size)
 
     try:
-        with archive.open(entry.info) as source, target.open("xb") as file:
+        with archive.open(entry.info) as source, _new(target, entry) as file:
             size, sha256 = hashing.copy(source, lambda data: write(file, data), CHUNK, each)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (*zips.UNREADABLE, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise  # the disk's; to seek before the start is the archive's
         step = "Make the zip again with an ordinary zip program."
         raise Blocked("MYI001", f"{entry.path} can't be unpacked ({error}).", step) from None
     return Unpacked(entry.path, size, sha256)
+
+
+def _new(target: Path, entry: Entry) -> IO[bytes]:
+    """The file to write to; Blocked if the disk can't have such a name."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target.open("xb")
+    except OSError as error:
+        if error.errno not in {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EEXIST, errno.ENOTDIR}:
+            raise
+        said = f"The entry name {entry.path[:100]} is impossible on the disk of the data directory."
+        raise Blocked("MYI002", said, "Rename the file.") from None
 
 
 def write(file: IO[bytes], data: bytes) -> None:
@@ -122,14 +141,14 @@ def _directory(info: zipfile.ZipInfo) -> bool:
     return info.is_dir() or stat.S_ISDIR(info.external_attr >> 16)
 
 
-def _safe(info: zipfile.ZipInfo) -> str:
+def _safe(info: zipfile.ZipInfo, policy: Policy) -> str:
     """The entry's path, if nothing about it is dangerous."""
     name = unicodedata.normalize("NFC", info.filename)
     shown = name[:100].encode("unicode_escape").decode()
     parts = PurePosixPath(name).parts
     bad = (
         name.startswith("/") or "\\" in name or DRIVE.match(name) or ".." in parts or "\0" in name
-        or info.orig_filename != info.filename
+        or info.orig_filename != info.filename or not parts
     )  # fmt: skip
     if bad:
         step = "Make the zip from inside the model's folder, with relative paths."
@@ -144,7 +163,10 @@ def _safe(info: zipfile.ZipInfo) -> str:
         raise Blocked("MYI007", f"The entry {shown} is encrypted.", "Make the zip without a password.")
     if name.lower().endswith(ARCHIVES):
         step = "Unpack it, and put its files into the zip."
-        raise Blocked("MYI005", f"The entry {shown} is an archive itself.", step)
+        policy.block("MYI005", f"The entry {shown} is an archive itself.", step)
+    if info.compress_type not in METHODS:
+        step = "Make the zip with the usual method (deflate), or without compression."
+        raise Blocked("MYI006", f"The entry {shown} is packed by a method of its own.", step)
     return str(PurePosixPath(*parts))
 
 
@@ -157,9 +179,9 @@ def _without_top_folder(entries: list[Entry]) -> list[Entry]:
 
 def _no_doubles(entries: list[Entry]) -> None:
     seen: set[str] = set()
-    folders = {str(parent).casefold() for entry in entries for parent in PurePosixPath(entry.path).parents}
+    folders = {names.alike(str(parent)) for entry in entries for parent in PurePosixPath(entry.path).parents}
     for entry in entries:
-        key = entry.path.casefold()
+        key = names.alike(entry.path)
         if key in seen or key in folders:
             step = "Names that differ in upper and lower case only are one name on many disks: rename one."
             raise Blocked("MYI004", f"The name {entry.path} stands in the archive twice.", step)

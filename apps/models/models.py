@@ -58,6 +58,7 @@ class Format(models.TextChoices):
     ONNX = "onnx", "ONNX"
     SAFETENSORS = "safetensors", "Safetensors"
     GGUF = "gguf", "GGUF"
+    PICKLE = "pickle", "PyTorch pickle"
 
 
 class Model(models.Model):
@@ -105,7 +106,11 @@ class Model(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-added_at"]
-        permissions: ClassVar = [("import_model", "Can import models"), ("export_model", "Can export models")]
+        permissions: ClassVar = [
+            ("import_model", "Can import models"),
+            ("export_model", "Can export models"),
+            ("override_rule", "Can override a rule that blocked an import"),
+        ]
         default_permissions = ("change", "delete", "view")
         # The list is by newest first, whatever their number; its filter names the tasks there are.
         indexes: ClassVar = [
@@ -187,4 +192,5 @@ class ImportFinding(models.Model):
 from apps.models.bundles.models import BundleOrigin  # noqa: E402, F401 (models live in their packages)
 from apps.models.deployconfig.models import KeptConfig  # noqa: E402, F401
 from apps.models.hub.models import Connection, HubOrigin  # noqa: E402, F401
+from apps.models.overrides.models import RuleOverride  # noqa: E402, F401
 from apps.models.uploads.models import Upload  # noqa: E402, F401

@@ -22,7 +22,8 @@ from apps.models.formats import Facts, inspect
 from apps.models.hub.fetching import Download, said
 from apps.models.hub.models import HubOrigin
 from apps.models.models import WORKING, ImportFinding, Level, Model, ModelFile, Revision, Status
-from apps.models.rules import Blocked, Found
+from apps.models.overrides import operations as overrides
+from apps.models.rules import Blocked, Found, Policy
 from apps.models.uploads.models import Upload
 from modelyard.problems import Problem
 
@@ -31,8 +32,8 @@ REPORT_EVERY = 1.0  # seconds
 MAX_ATTEMPTS = 3
 UNPACK_SHARE = 90  # percent of the progress bar
 STRAY_AFTER = 24 * 3600  # seconds after which files nobody knows are removed
-KEEP_ARCHIVE = frozenset({"MYI008"})
-"""Rules whose findings pass by themselves: the archive is kept for a retry."""
+KEEP_ARCHIVE = frozenset({"MYI008"}) | overrides.OVERRIDABLE
+"""Rules whose findings pass by themselves, or that people may override: the archive is kept for a retry."""
 
 
 class Lost(Exception):
@@ -49,6 +50,7 @@ class Import:
         self.doing = "Unpacking"
         self.percent = 0
         self.updating = False
+        self.policy = Policy()
 
     def run(self) -> None:
         """The whole import. Does nothing if somebody else is at it, or if it isn't wanted."""
@@ -87,6 +89,8 @@ class Import:
 
     def _import(self) -> None:
         hub = HubOrigin.objects.filter(model_id=self.id).first()
+        number = Model.objects.values_list("revision", flat=True).get(pk=self.id) + int(self.updating)
+        self.policy = Policy(overrides.of_revision(self.id, number))
         made = storage.begun(self.id) if hub else storage.fresh(self.id)
         try:
             origin = BundleOrigin.objects.filter(model_id=self.id).first()
@@ -95,7 +99,7 @@ class Import:
             )
             status = Status.UPDATING if self.updating else Status.VALIDATING
             self._report(status=status, stage="Checking the files", progress=UNPACK_SHARE)
-            facts = inspect(made, [file.path for file in files])
+            facts = inspect(made, [file.path for file in files], self.policy)
             facts.findings.append(how)
             config = deployconfig.take(made, [file.path for file in files], facts) or _recommended(origin, hub)
             if hub:
@@ -111,7 +115,7 @@ class Import:
     def _unpack(self, made: Path) -> tuple[list[archive.Unpacked], Found]:
         limit = settings.MAX_UNPACKED_BYTES
         with archive.opened(storage.upload(self.id)) as zipped:
-            entries = archive.look(zipped, limit)
+            entries = archive.look(zipped, limit, self.policy)
             files = list(archive.unpack(zipped, entries, made, limit, self._progress))
         return files, Found("MYI001", Level.PASS, f"{len(files)} files were unpacked and hashed.")
 
@@ -239,5 +243,6 @@ def sweep() -> list[str]:
     )  # fmt: skip
     for path in storage.strays(_known(), time.time() - STRAY_AFTER):
         storage.discard(path)
+    overrides.forget()
     blobs.sweep()
     return list(idle.filter(attempts__lt=MAX_ATTEMPTS).values_list("pk", flat=True))

@@ -3,18 +3,30 @@
 `docs/reference/import-rules.md` says the same; a test compares the two.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from apps.models.credentials import redacted
 from apps.models.models import Level
+
+SHOWN = 5  # findings of one overridden rule; the rest are counted
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule: its ID for ever, what it checks, and how it ends when it finds something."""
+    """One rule: its ID for ever, what it checks, how it ends when it finds something, and what it protects from.
+
+    `overridable`: a person with the permission may let a model in nevertheless, with a reason.
+    """
 
     id: str
     title: str
     level: Level
+    protects: str | Promise = ""
+    overridable: bool = False
 
 
 @dataclass(frozen=True)
@@ -28,8 +40,9 @@ class Found:
 
 
 def printable(text: str) -> str:
-    """Text from a model's files without what a database can't keep or a screen can't show."""
-    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
+    """Text from a model's files without what a database can't keep or a screen can't show, and without credentials."""
+    clean = "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return redacted(clean)
 
 
 class Blocked(Exception):
@@ -40,6 +53,23 @@ class Blocked(Exception):
         self.found = Found(rule, Level.BLOCK, printable(finding), next_step)
 
 
+@dataclass
+class Policy:
+    """What people decided of this import: rules that were overridden, and by whom and why."""
+
+    overridden: Mapping[str, str] = field(default_factory=dict)
+    findings: list[Found] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def block(self, rule: str, finding: str, next_step: str) -> None:
+        """End the import by this rule; if it was overridden, note that it would have ended here."""
+        if rule not in self.overridden:
+            raise Blocked(rule, finding, next_step)
+        self.counts[rule] = self.counts.get(rule, 0) + 1
+        if self.counts[rule] <= SHOWN:
+            self.findings.append(Found(rule, Level.WARN, printable(finding), self.overridden[rule]))
+
+
 RULES = {
     rule.id: rule
     for rule in (
@@ -47,19 +77,84 @@ RULES = {
         Rule("MYI002", "Every entry stays inside the archive's folder", Level.BLOCK),
         Rule("MYI003", "No links or special files", Level.BLOCK),
         Rule("MYI004", "No name stands twice, in any spelling", Level.BLOCK),
-        Rule("MYI005", "No archive inside the archive", Level.BLOCK),
+        Rule(
+            "MYI005",
+            "No archive inside the archive",
+            Level.BLOCK,
+            _("Archives inside the archive hide files from every other check."),
+            overridable=True,
+        ),
         Rule("MYI006", "Size, number and compression of entries are plausible", Level.BLOCK),
         Rule("MYI007", "No encrypted entries", Level.BLOCK),
         Rule("MYI008", "There is enough free disk space", Level.BLOCK),
+        Rule(
+            "MYI009",
+            "Every name is possible on every disk",
+            Level.BLOCK,
+            _("Names that Windows reserves or changes hide what a file is, and break copies of the model."),
+            overridable=True,
+        ),
         Rule("MYI010", "The weights are in a format that can be served", Level.BLOCK),
         Rule("MYI011", "Pickle-based weights are left out", Level.WARN),
         Rule("MYI012", "The ONNX graph can be read, and its data lies beside it", Level.BLOCK),
         Rule("MYI013", "The safetensors headers are consistent", Level.BLOCK),
         Rule("MYI014", "The GGUF header is consistent", Level.BLOCK),
+        Rule("MYI015", "Pickle-based weights import nothing but tensors", Level.BLOCK),
+        Rule(
+            "MYI016",
+            "Pickle-based weights aren't the only ones",
+            Level.BLOCK,
+            _(
+                "Loading a pickle runs what it names. These name only what tensors are built from, as far as that can "
+                "be read without running them; a mistake in that check, or in the engine that loads them, runs code."
+            ),
+            overridable=True,
+        ),
+        Rule("MYI017", "No pickle hides under another name", Level.BLOCK),
+        Rule(
+            "MYI018",
+            "Every file is what its name says",
+            Level.BLOCK,
+            _("Archives and programs under other names are looked into by nobody, until something opens them."),
+            overridable=True,
+        ),
         Rule("MYI020", "The tokenizer can be read", Level.BLOCK),
         Rule("MYI021", "The configuration can be read", Level.BLOCK),
         Rule("MYI022", "The model brings no code of its own", Level.WARN),
         Rule("MYI023", "A licence is stated", Level.WARN),
+        Rule("MYI024", "The ONNX operators are those of known domains", Level.WARN),
+        Rule(
+            "MYI025",
+            "JSON files are bounded, and say everything once",
+            Level.BLOCK,
+            _(
+                "Files that are deep, huge or say a thing twice exhaust who reads them, or mean one thing to these "
+                "checks and another to the engine."
+            ),
+            overridable=True,
+        ),
+        Rule(
+            "MYI026",
+            "The tokenizer stays within bounds",
+            Level.BLOCK,
+            _(
+                "A tokenizer that grows its input, or a pattern that tries every way to match, can stop an engine with "
+                "one request."
+            ),
+            overridable=True,
+        ),
+        Rule(
+            "MYI027",
+            "Chat templates stay within the sandbox and its limits",
+            Level.BLOCK,
+            _(
+                "A chat template is a program that the engine runs for every request. This one reaches for what no "
+                "conversation needs, or takes too long."
+            ),
+            overridable=True,
+        ),
+        Rule("MYI028", "Chat templates render a conversation", Level.WARN),
+        Rule("MYI029", "The files hold no credentials", Level.WARN),
         Rule("MYI030", "deployconfig.json can be read", Level.WARN),
         Rule("MYI031", "deployconfig.json is of a known version", Level.WARN),
         Rule("MYI032", "Each downloaded file has the size and the hash that the hub states", Level.BLOCK),

@@ -2,11 +2,14 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.models import operations
 from apps.models.hub.origin import HubOriginSerializer
 from apps.models.models import ImportFinding, Model, ModelFile, Revision
+from apps.models.overrides import operations as overrides
+from apps.models.overrides.serializers import RuleOverrideSerializer
 
 MAX_DESCRIPTION = 10_000  # characters
 
@@ -65,11 +68,17 @@ class ModelDetailSerializer(ModelSerializer):
     findings = FindingSerializer(many=True, read_only=True)
     hub = HubOriginSerializer(source="hub_origin", default=None, read_only=True)
     revisions = RevisionSerializer(many=True, read_only=True)
+    overrides = serializers.SerializerMethodField(help_text="Rules that people overrode, the newest first.")
     retryable = serializers.SerializerMethodField(help_text="The import failed, and what it is from is still there.")
 
     class Meta(ModelSerializer.Meta):
-        fields = [*ModelSerializer.Meta.fields, "hub", "revisions", "retryable", "files", "findings"]
+        fields = [*ModelSerializer.Meta.fields, "hub", "revisions", "retryable", "overrides", "files", "findings"]
         read_only_fields = fields
+
+    @extend_schema_field(RuleOverrideSerializer(many=True))
+    def get_overrides(self, model: Model) -> Any:
+        """What was let in against a rule."""
+        return RuleOverrideSerializer(overrides.history(model), many=True).data
 
     def get_retryable(self, model: Model) -> bool:
         """Could `retry` do something?"""

@@ -30,14 +30,19 @@ def free_bytes() -> int:
 
 def begun(model_id: str) -> Path:
     """The folder beside the model's own with whatever an earlier try left in it: for imports that go on."""
-    path = folder(model_id).with_name(f"{model_id}{BEING_MADE}")
+    path = half_made(model_id)
     path.mkdir(mode=0o700, exist_ok=True)
     return path
 
 
+def half_made(model_id: str) -> Path:
+    """Where that folder is, if there is one."""
+    return folder(model_id).with_name(f"{model_id}{BEING_MADE}")
+
+
 def fresh(model_id: str) -> Path:
     """An empty folder to unpack into, beside the model's own; what an interrupted import left there is removed."""
-    path = folder(model_id).with_name(f"{model_id}{BEING_MADE}")
+    path = half_made(model_id)
     discard(path)
     path.mkdir(mode=0o700)
     return path

@@ -19,6 +19,7 @@ GROUPS = {
     "Platform admins": [
         *DEPLOY,
         "models.delete_model",
+        "models.override_rule",
         "deployments.delete_deployment",
         "deployments.view_capture",
         "models.add_connection",

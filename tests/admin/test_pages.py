@@ -72,7 +72,9 @@ def test_selecting_a_model_opens_its_deployments(deployment: Deployment) -> None
     html = client.get("/admin/models/model/").content.decode()
     address = f"{LIST}?model__id__exact={deployment.model_id}"
     assert address in html
-    assert "Deployments of the model" in client.get(address).content.decode()
+    opened = client.get(address).content.decode()
+    assert f'<h1 class="my-title">{deployment.model.name}</h1>' in opened
+    assert "Pages of this model" in opened
 
 
 @pytest.mark.parametrize("address", [LIST, "/admin/models/model/"])

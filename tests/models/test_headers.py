@@ -40,6 +40,10 @@ def gguf_bytes(values: dict[str, str], tensors: int = 1) -> bytes:
     for key, value in values.items():
         name, text = key.encode(), value.encode()
         parts += [struct.pack("<Q", len(name)), name, struct.pack("<IQ", 8, len(text)), text]
+    if tensors:
+        parts.append(struct.pack("<Q1sIQIQ", 1, b"w", 1, 8, 0, 0) * tensors)
+        here = sum(map(len, parts))
+        parts.append(bytes(-here % 32 + 32))
     return b"".join(parts)
 
 

@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 
 from apps.models import archive, operations, pipeline, storage
 from apps.models.models import Level, Model, Status
+from apps.models.rules import RULES
 from modelyard.problems import Problem
 from tests.models.conftest import Zip, config, good, onnx_bytes, safetensors_bytes
 
@@ -89,7 +90,7 @@ BAD = {
     "a file where a folder is": ("MYI004", [("a", b"x"), ("a/model.onnx", b"y")]),
     "an archive inside": ("MYI005", [("inner.zip", b"PK")]),
     "empty": ("MYI001", []),
-    "pickle weights only": ("MYI010", [("pytorch_model.bin", b"\x80\x04"), ("config.json", b"{}")]),
+    "pickle weights only": ("MYI015", [("pytorch_model.bin", b"\x80\x04"), ("config.json", b"{}")]),
     "no weights": ("MYI010", [("README.md", b"hello")]),
     "ONNX that isn't one": ("MYI012", [("model.onnx", b"this is text and no graph")]),
     "external data outside": ("MYI012", [("model.onnx", onnx_bytes("../../etc/passwd"))]),
@@ -117,7 +118,7 @@ def test_bad_archives_fail_with_the_rule_and_leave_nothing(make_zip: Zip, import
     assert model.next_step
     assert model.findings.get().level == Level.BLOCK
     assert left_behind(model) == []
-    assert not storage.upload(model.pk).exists()
+    assert storage.upload(model.pk).exists() == RULES[rule].overridable
 
 
 def test_not_a_zip_fails(tmp_path: Path, imported: Imported) -> None:

@@ -25,6 +25,7 @@ from apps.models.admin.progress import status_of
 from apps.models.catalogue import pages as catalogue
 from apps.models.hub import pages as hub
 from apps.models.models import USABLE, Model
+from apps.models.overrides import pages as overrides
 from apps.models.querysets import DEPLOYED, FAILED, READY_TO_DEPLOY
 from modelyard import console
 
@@ -173,6 +174,7 @@ class ModelAdmin(console.ModelAdmin):
             path("<system_id:pk>/progress/", wrap(pages.progress), name=name("progress")),
             path("<slug:pk>/update/", wrap(hub.update), name=name("update")),
             path("<slug:pk>/download/<str:verb>/", wrap(hub.steer), name=name("download")),
+            path("<system_id:pk>/override/", wrap(overrides.override), name=name("override")),
             path("<system_id:pk>/retry/", wrap(verbs.retry), name=name("retry")),
             path("<system_id:pk>/delete/", wrap(verbs.delete), name=name("delete")),
             *super().get_urls(),

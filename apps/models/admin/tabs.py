@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from apps.models.admin import progress
 from apps.models.models import USABLE, WORKING, Level, Model, Status
+from apps.models.overrides import pages as overrides
 from modelyard import console
 
 TABS = (
@@ -64,6 +65,7 @@ def head(request: HttpRequest, model: Model, here: str) -> dict[str, Any]:
         "working": model.status in WORKING,
         "cancels": model.status in WORKING - USABLE,
         "failure": progress.failure(model) if model.failure else None,
+        "override": overrides.context(request, model),
         "progress": progress.context(model),
         "live_url": reverse("admin:models_model_progress", args=[model.pk]) if here != "deployments" else "",
         "may_import": may_import,

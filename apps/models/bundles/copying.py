@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from apps.models import archive, hashing
+from apps.models import archive, hashing, names
 from apps.models.archive import FREE_RESERVE, Unpacked
 from apps.models.bundles import manifest
 from apps.models.bundles.manifest import BundledFile, BundledModel
@@ -39,10 +39,10 @@ def copy(root: Path, directory: str, folder: Path, limit: int, progress: Callabl
 def _names(model: BundledModel, source: Path) -> None:
     """No name twice, in no spelling; and nothing in the folder that the manifest doesn't name."""
     named = {file.path for file in model.files}
-    folders = {str(parent).casefold() for file in model.files for parent in Path(file.path).parents}
+    folders = {names.alike(str(parent)) for file in model.files for parent in Path(file.path).parents}
     seen: set[str] = set()
     for file in model.files:
-        key = file.path.casefold()
+        key = names.alike(file.path)
         if key in seen or key in folders:
             raise Blocked(
                 "MYI004", f"The name {file.path} stands in the bundle twice.", "Rename one, and bundle again."

@@ -1,20 +1,22 @@
 """Looks at the unpacked files of a model: what it is, and what every rule found."""
 
-import json
 import re
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from apps.models.formats import gguf, onnx, safetensors
+from apps.models.formats import documents, gguf, onnx, safetensors, safety, tokenizers
+from apps.models.formats.documents import MAX_JSON
+from apps.models.formats.facts import Facts
 from apps.models.formats.safetensors import Malformed
-from apps.models.models import Format, Level
-from apps.models.rules import Blocked, Found, printable
+from apps.models.formats.suffixes import PICKLES
+from apps.models.formats.templates import Template
+from apps.models.models import Format
+from apps.models.rules import Blocked, Policy, printable
 
-PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".h5", ".keras")
-"""Suffixes of weights that can run code when they are loaded; a `.bin` that an ONNX graph names is plain data."""
-MAX_JSON = 64 * 2**20  # bytes of a configuration or tokenizer file
+__all__ = ["PICKLES", "Facts", "inspect"]
+MAX_SHARD_NAME = 200  # characters
 LICENCE_FILES = re.compile(r"^(LICEN[CS]E|COPYING)(\.\w+)?$", re.IGNORECASE)
+TOKENIZER_STEP = "Use the tokenizer of the model it was made from."
 TASKS = {
     "ForCausalLM": "text-generation",
     "ForConditionalGeneration": "text2text-generation",
@@ -26,35 +28,9 @@ TASKS = {
 }
 
 
-@dataclass
-class Facts:
-    """What the files say of the model, the report of the rules, and the files to leave out.
-
-    `data` are files that ONNX graphs keep weights in.
-    """
-
-    format: str = ""
-    task: str = ""
-    architecture: str = ""
-    parameter_count: int | None = None
-    context_length: int | None = None
-    licence: str = ""
-    findings: list[Found] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-    data: set[str] = field(default_factory=set)
-
-    def passed(self, rule: str, finding: str) -> None:
-        """A rule that found nothing wrong."""
-        self.findings.append(Found(rule, Level.PASS, printable(finding)))
-
-    def warn(self, rule: str, finding: str, next_step: str) -> None:
-        """A rule that found something to know."""
-        self.findings.append(Found(rule, Level.WARN, printable(finding), next_step))
-
-
-def inspect(folder: Path, paths: list[str]) -> Facts:
+def inspect(folder: Path, paths: list[str], policy: Policy | None = None) -> Facts:
     """The facts of the model in `folder`. Blocked where a rule says that it can't be served or isn't safe."""
-    facts = Facts()
+    facts = Facts(policy=policy or Policy())
     by_suffix = {
         suffix: [p for p in paths if p.lower().endswith(suffix)] for suffix in (".onnx", ".safetensors", ".gguf")
     }
@@ -67,34 +43,21 @@ def inspect(folder: Path, paths: list[str]) -> Facts:
         if by_suffix[suffix]:
             reader(folder, by_suffix[suffix], facts)
             facts.format = facts.format or form
-    facts.left_out = [path for path in paths if path.lower().endswith(PICKLES) and path not in facts.data]
+    safety.pickled(folder, paths, facts)
     if not facts.format:
-        _no_weights(facts.left_out)
+        step = "Put the weights beside config.json, and import again."
+        raise Blocked("MYI010", "No weights were found: there is no .onnx, .safetensors or .gguf file.", step)
     facts.passed("MYI010", f"The weights are in the {Format(facts.format).label} format.")
-    if facts.left_out:
-        shown = ", ".join(facts.left_out[:5])
-        facts.warn("MYI011", f"Left out, because loading them could run code: {shown}.", "Nothing: they aren't needed.")
     _configuration(folder, paths, facts)
     _tokenizer(folder, paths, facts)
     _licence(folder, paths, facts)
+    safety.everything(folder, paths, facts)
+    facts.findings += facts.policy.findings
     return facts
 
 
-def _no_weights(left_out: list[str]) -> None:
-    if left_out:
-        raise Blocked(
-            "MYI010",
-            f"The only weights ({', '.join(left_out[:5])}) are in a format that can run code when it is loaded.",
-            "Convert them to safetensors (save_pretrained of transformers does), ONNX or GGUF, and import again.",
-        )
-    raise Blocked(
-        "MYI010",
-        "No weights were found: there is no .onnx, .safetensors or .gguf file.",
-        "Put the weights beside config.json, and import again.",
-    )
-
-
 def _onnx(folder: Path, paths: list[str], facts: Facts) -> None:
+    custom: set[str] = set()
     for path in paths:
         try:
             graph = onnx.read(folder / path)
@@ -103,6 +66,13 @@ def _onnx(folder: Path, paths: list[str], facts: Facts) -> None:
             step = "Export it again (optimum-cli export onnx), with the data files beside it."
             raise Blocked("MYI012", f"{path} can't be used: {error}.", step) from None
         facts.parameter_count = max(facts.parameter_count or 0, graph.parameters)
+        custom |= set(graph.custom)
+    if custom:
+        shown = ", ".join(f"{domain[:60]!r}" for domain in sorted(custom)[:10])
+        step = "It runs only where that library is loaded, which runs its code. Export it with the standard operators."
+        facts.warn("MYI024", f"The graph uses operators of {shown}, which a library of somebody's brings.", step)
+    else:
+        facts.passed("MYI024", "The graph uses operators of known domains only.")
     facts.passed("MYI012", f"{len(paths)} ONNX graph(s) can be read; external data, if any, lies beside them.")
 
 
@@ -124,14 +94,22 @@ def _shards(folder: Path, path: str) -> None:
     if not index.is_file():
         return
     named = _json(index, "MYI013").get("weight_map")
-    names = set(named.values()) if isinstance(named, dict) else set()
-    missing = [
-        str(name) for name in names if not isinstance(name, str) or "/" in name or not (index.parent / name).is_file()
-    ]
+    names = list(named.values()) if isinstance(named, dict) else []
+    missing = {str(name)[:200] for name in names if not _is_beside(index, name)}
     if missing:
         raise Blocked(
             "MYI013", f"The index names files that are missing: {', '.join(sorted(missing)[:5])}.", "Add them."
         )
+
+
+def _is_beside(index: Path, name: Any) -> bool:
+    """Is it the name of a file in the folder of the index?"""
+    if not isinstance(name, str) or "/" in name or "\0" in name or len(name) > MAX_SHARD_NAME:
+        return False
+    try:
+        return (index.parent / name).is_file()
+    except (OSError, UnicodeError):
+        return False
 
 
 def _gguf(folder: Path, paths: list[str], facts: Facts) -> None:
@@ -142,6 +120,10 @@ def _gguf(folder: Path, paths: list[str], facts: Facts) -> None:
             raise Blocked("MYI014", f"{path} can't be used: {error}.", "Download or convert it again.") from None
         facts.architecture, facts.context_length = printable(header.architecture[:128]), header.context_length
         facts.licence, facts.task = header.licence, "text-generation"
+        facts.parameter_count = (facts.parameter_count or 0) + header.parameters or None
+        facts.chat_templates += [Template(f"{key} of {path}", text) for key, text in header.templates.items()]
+        if header.vocabulary > tokenizers.MAX_VOCABULARY:
+            facts.block("MYI026", f"{path}: its vocabulary has {header.vocabulary} tokens.", TOKENIZER_STEP)
     facts.passed("MYI014", f"{len(paths)} GGUF header(s) are consistent.")
 
 
@@ -157,11 +139,6 @@ def _configuration(folder: Path, paths: list[str], facts: Facts) -> None:
         facts.context_length = length
     facts.task = facts.task or _task(facts.architecture, paths)
     facts.passed("MYI021", "config.json can be read.")
-    if isinstance(config.get("auto_map"), dict) or any(path.endswith(".py") for path in paths):
-        step = "It isn't run. Use a model that your runtime supports by itself."
-        facts.warn("MYI022", "The model brings code of its own (auto_map or .py files).", step)
-    else:
-        facts.passed("MYI022", "The model brings no code of its own.")
 
 
 def _task(architecture: str, paths: list[str]) -> str:
@@ -178,6 +155,9 @@ def _tokenizer(folder: Path, paths: list[str], facts: Facts) -> None:
     if not isinstance(tokenizer.get("model"), dict):
         raise Blocked("MYI020", "tokenizer.json has no tokenizer in it.", "Export the tokenizer again.")
     facts.passed("MYI020", "tokenizer.json can be read.")
+    for problem in tokenizers.problems(tokenizer):
+        facts.block("MYI026", f"tokenizer.json: {problem}.", TOKENIZER_STEP)
+    facts.passed("MYI026", "The tokenizer stays within bounds.")
 
 
 def _licence(folder: Path, paths: list[str], facts: Facts) -> None:
@@ -207,9 +187,9 @@ def _json(path: Path, rule: str) -> dict[str, Any]:
     if path.stat().st_size > MAX_JSON:
         raise Blocked(rule, f"{path.name} is larger than {MAX_JSON // 2**20} MiB.", step)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise Blocked(rule, f"{path.name} isn't valid JSON ({str(error)[:100]}).", step) from None
+        value = documents.load(path.read_bytes()).value
+    except Malformed as error:
+        raise Blocked(rule, f"{path.name} isn't valid JSON ({error}).", step) from None
     if not isinstance(value, dict):
         raise Blocked(rule, f"{path.name} isn't a JSON object.", step)
     return value

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('models', '0005_uploads'),
+        ('models', '0007_adapters'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

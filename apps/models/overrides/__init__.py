@@ -1,0 +1,1 @@
+"""Rules of the import that people overrode: who, why, and which may be."""
