@@ -20,6 +20,7 @@ from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from apps.models import operations
+from apps.models.adapters import bases, fitting
 from apps.models.catalogue import pages as catalogue
 from apps.models.hub import pages as hub
 from apps.models.models import USABLE, WORKING, Level, Model, Revision, Status
@@ -174,6 +175,7 @@ class ModelAdmin(console.ModelAdmin):
             "max_name": operations.MAX_NAME,
             "max_description": MAX_DESCRIPTION,
             "base": base_url(request),
+            "bases": bases.offered(),
             "may_deploy": console.may(request, "deployments.add_deployment"),
         }
         return TemplateResponse(request, "models/admin/import.html", context)
@@ -210,8 +212,11 @@ class ModelAdmin(console.ModelAdmin):
         model = self._model(request, pk)
         console.require(request, "models.import_model")
         if request.method == "POST":
-            by = console.person(request)
-            console.attempt(request, lambda: operations.retry(model, by=by), f"{model.name} is being imported again.")
+            by, wanted = console.person(request), request.POST.get("base_model", "")
+            console.attempt(
+                request, lambda: operations.retry(model, by=by, base_model=bases.chosen(wanted)),
+                f"{model.name} is being imported again.",
+            )  # fmt: skip
         return redirect("admin:models_model_change", pk)
 
     def live(self, request: HttpRequest) -> JsonResponse:
@@ -235,7 +240,9 @@ class ModelAdmin(console.ModelAdmin):
 
     def _model(self, request: HttpRequest, pk: str) -> Any:
         console.require(request, "models.view_model")
-        return get_object_or_404(self.get_queryset(request).select_related("added_by", "hub_origin__connection"), pk=pk)
+        return get_object_or_404(
+            self.get_queryset(request).select_related("added_by", "base_model", "hub_origin__connection"), pk=pk
+        )
 
     def _context(self, request: HttpRequest, model: Model, form: EditForm) -> dict[str, Any]:
         may = console.person(request).has_perm
@@ -261,6 +268,9 @@ class ModelAdmin(console.ModelAdmin):
             "may_change": may("models.change_model"),
             "may_delete": may("models.delete_model"),
             "retryable": retryable,
+            "adapters": model.adapters.order_by("name")[:50],
+            "choose_base": retryable and model.failure_code in fitting.MENDED_BY_BASE and may("models.import_model"),
+            "bases": bases.offered() if model.failure_code in fitting.MENDED_BY_BASE else [],
             "hub": getattr(model, "hub_origin", None),
             "hub_page": settings.HUB_ENDPOINT,
             "revisions": _revisions(model),

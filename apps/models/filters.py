@@ -2,7 +2,7 @@
 
 import django_filters
 
-from apps.models.models import Format, Model, Source, Status
+from apps.models.models import Format, Kind, Model, Source, Status
 
 
 class ModelFilter(django_filters.FilterSet):
@@ -11,6 +11,8 @@ class ModelFilter(django_filters.FilterSet):
     status = django_filters.MultipleChoiceFilter(choices=Status.choices)
     source = django_filters.MultipleChoiceFilter(choices=Source.choices)
     format = django_filters.MultipleChoiceFilter(choices=Format.choices)
+    kind = django_filters.ChoiceFilter(choices=Kind.choices)
+    base_model = django_filters.CharFilter()
     task = django_filters.CharFilter()
     name = django_filters.CharFilter()
     min_size = django_filters.NumberFilter(field_name="size", lookup_expr="gte")
@@ -18,4 +20,4 @@ class ModelFilter(django_filters.FilterSet):
 
     class Meta:
         model = Model
-        fields = ["status", "source", "format", "task", "name", "min_size", "max_size"]
+        fields = ["status", "source", "format", "kind", "base_model", "task", "name", "min_size", "max_size"]

@@ -42,6 +42,7 @@ class Facts:
     findings: list[Found] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     data: set[str] = field(default_factory=set)
+    adapter: dict[str, Any] = field(default_factory=dict)
 
     def passed(self, rule: str, finding: str) -> None:
         """A rule that found nothing wrong."""
