@@ -58,6 +58,9 @@ bench-onnx: .venv/dev.stamp ## the ONNX engine side by side with infinity-emb an
 bench-import: .venv/dev.stamp ## the import of a 5 GB zip beside unzip and sha256sum
 	@$(CLEAN_ENV) $(BIN)/python -m bench.import $(ARGS)
 
+bench-uploads: .venv/dev.stamp ## the memory of the web process while it takes a sparse file of 20 GiB by tus
+	@$(CLEAN_ENV) $(BIN)/python -m bench.uploads $(ARGS)
+
 lock: .venv/dev.stamp ## make both locks again from pyproject.toml
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --universal --python-version 3.12 \
 		--custom-compile-command "make lock" --extra onnx --group build --group demo pyproject.toml -o requirements.lock
@@ -94,4 +97,4 @@ clean: ## remove what set-up made; never the data
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable tests/plugins/modelyard-echo
 	@touch $@
 
-.PHONY: help run test test-browser test-postgres test-vllm check bench bench-onnx bench-import lock clean
+.PHONY: help run test test-browser test-postgres test-vllm check bench bench-onnx bench-import bench-uploads lock clean

@@ -165,7 +165,8 @@ def test_the_pages_show_both_ways(adapter: Model, base: Model, person: User, cli
 def test_only_a_runtime_that_serves_adapters_gets_one(adapter: Model, base: Model) -> None:
     from apps.deployments import fit, runtimes
 
-    assert [found.code for found in fit.findings(adapter, "echo", {})] == ["adapters_unsupported"]
+    assert [found.code for found in fit.findings(adapter, "onnx", {})] == ["adapters_unsupported"]
+    assert fit.findings(adapter, "echo", {}) == []
     given = runtimes.as_contract(adapter)
     assert given.adapter
     assert (given.id, given.adapter.id) == (base.pk, adapter.pk)

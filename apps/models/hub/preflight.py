@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
+from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 from huggingface_hub.utils import build_hf_headers, get_session  # type: ignore[attr-defined]
 
@@ -26,6 +26,7 @@ ANSWER_SECONDS = 15.0
 SMALL = 2**20  # bytes of a configuration file that is read before the download
 SMALL_FILES = 12
 MAX_PATTERNS, MAX_PATTERN = 50, 200
+constants.HF_HUB_DISABLE_TELEMETRY = True  # a look tells the hub nothing of this machine, and writes nothing at home
 
 
 @dataclass(frozen=True)
