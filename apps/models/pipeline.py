@@ -101,7 +101,7 @@ class Import:
             base = adapters.take(made, paths, facts, Model.objects.get(pk=self.id).base_model)
             config = deployconfig.take(made, [file.path for file in files], facts) or _recommended(origin, hub)
             if hub:
-                facts.task, facts.licence = facts.task or hub.task, facts.licence or hub.licence
+                _said_by(hub, facts)
             for path in facts.left_out:
                 storage.discard(made / path)
             kept = [file for file in files if file.path not in facts.left_out]
@@ -203,6 +203,15 @@ class Import:
                 _write_report(self.id, report)
         if not failed:
             self._leave_nothing()
+
+
+def _said_by(hub: HubOrigin, facts: Facts) -> None:
+    """What the hub states and the files don't."""
+    facts.task = facts.task or hub.task
+    if hub.licence and not facts.licence:
+        facts.licence = hub.licence
+        facts.findings = [found for found in facts.findings if found.rule != "MYI023"]
+        facts.passed("MYI023", f"Licence, as the hub states it: {hub.licence}.")
 
 
 def _recommended(origin: BundleOrigin | None, hub: HubOrigin | None) -> DeployConfig | None:
