@@ -184,6 +184,26 @@ def test_an_export_of_an_adapter_comes_back(adapter: Model, base: Model, tmp_pat
     assert (again.status, again.base_model) == (Status.READY, base)
 
 
+def test_a_bundle_of_an_adapter_brings_its_base_under_whatever_name(
+    make_zip: Zip, imported: Imported, person: User, tmp_path: Path, settings: Any
+) -> None:
+    from apps.models.bundles import making
+    from apps.models.catalogue import operations as catalogue
+
+    base = imported(make_zip(base_files(), "our own.zip"))
+    model = operations.import_file(make_zip(adapter_files(), "polite.zip"), "polite", by=person, base_model=base)
+    pipeline.run(model.pk)
+    model.refresh_from_db()
+    making.make([making.Item(model)], tmp_path / "bundle", lambda *_: None)
+    operations.delete(model, by=person)
+    operations.delete(base, by=person)
+    settings.CATALOGUE = [str(tmp_path / "bundle")]
+    for entry in ("our-own", "polite"):
+        pipeline.run(catalogue.start(entry, by=person).pk)
+    found = Model.objects.get(name="polite")
+    assert (found.status, str(found.base_model)) == (Status.READY, "our own"), found.failure
+
+
 def test_an_upload_by_tus_names_the_base(base: Model, make_zip: Zip, person: User) -> None:
     from apps.models.uploads import operations as uploads
 
