@@ -64,6 +64,9 @@ bench-import: .venv/dev.stamp ## the import of a 5 GB zip beside unzip and sha25
 bench-admin: .venv/dev.stamp ## the admin's pages with 100,000 deployments: queries and server time
 	@$(CLEAN_ENV) $(BIN)/python -m bench.admin $(ARGS)
 
+bench-uploads: .venv/dev.stamp ## the memory of the web process while it takes a sparse file of 20 GiB by tus
+	@$(CLEAN_ENV) $(BIN)/python -m bench.uploads $(ARGS)
+
 lock: .venv/dev.stamp ## make both locks again from pyproject.toml
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --universal --python-version 3.12 \
 		--custom-compile-command "make lock" --extra onnx --group build --group demo pyproject.toml -o requirements.lock

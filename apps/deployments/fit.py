@@ -41,6 +41,8 @@ def findings(row: Model, name: str, values: Mapping[str, Any]) -> list[Finding]:
     """What a runtime says about serving a model here."""
     runtime = runtimes.get(name)
     options = runtimes.options_of(runtime, values)
+    if row.is_adapter and not runtime.adapters:
+        return [runtimes.refuses_adapters(runtime)]
     with runtimes.asking(name):
         return list(runtime.check(runtimes.as_contract(row), options, this_host()))
 
@@ -65,7 +67,7 @@ def _fit(row: Model, entry: Entry, values: Mapping[str, Any]) -> Fit:
         found = findings(row, entry.name, values)
     except Problem as problem:
         return Fit(entry, [Finding(Level.BLOCK, problem.code, problem.message, problem.next_step)])
-    if any(finding.code == "wrong_format" for finding in found):
+    if any(finding.code in {"wrong_format", "adapters_unsupported"} for finding in found):
         return Fit(entry, found)
     return Fit(entry, found, estimate(row, entry.name, entry.runtime, options), recipes(row, entry.name, options))
 
@@ -84,9 +86,11 @@ def recipes(row: Model, name: str, options: Options) -> Sequence[Recipe]:
     runtime = runtimes.get(name)
     try:
         with runtimes.asking(name):
-            return runtime.recipes(runtimes.as_contract(row), options, this_host())
+            offered = runtime.recipes(runtimes.as_contract(row), options, this_host())
     except Problem:
         return ()
+    # An artifact would be one of the base, without the adapter.
+    return [recipe for recipe in offered if not (row.is_adapter and recipe.artifact)]
 
 
 def choose(row: Model) -> str:

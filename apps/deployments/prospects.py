@@ -7,24 +7,33 @@ from typing import Any
 from apps.deployments import runtimes
 from apps.deployments.fit import Fit, ranked
 from apps.deployments.runtimes import Entry
+from apps.models.adapters import bases
 from apps.models.hub.preflight import Preflight, folder_of
 from apps.models.hub.serving import Answer
 from modelyard.launchers.host import this_host
 from modelyard.problems import Problem
-from modelyard.runtimes import Estimate, Finding, Level, Model, ModelFile, Runtime
+from modelyard.runtimes import Adapter, Estimate, Finding, Level, Model, ModelFile, Runtime
 
 
 def answers(found: Preflight) -> list[Answer]:
     """Every runtime on what would be downloaded."""
     with tempfile.TemporaryDirectory() as folder:
         folder_of(found, Path(folder))
-        model = Model(
+        model = _adapter(found, Path(folder)) if found.adapter else Model(
             id="prospect", name=found.repository, path=Path(folder), format=_format(found), task=found.task,
             architecture=found.architecture, parameters=found.parameters, context_length=found.context_length,
             files=tuple(ModelFile(file.path, file.size, file.sha256) for file in found.taken),
         )  # fmt: skip
+        if model is None:
+            return []  # its base isn't here: nobody can say
         fits = [_fit(entry, model) for _, entry in sorted(runtimes.registry().items())]
     return [_answer(fit) for fit in ranked(fits)]
+
+
+def _adapter(found: Preflight, folder: Path) -> Model | None:
+    """The adapter on the model here that it names."""
+    base = bases.named(found.adapter.base) if found.adapter else None
+    return runtimes.on_base(base, 0, Adapter("prospect", found.repository, folder)) if base else None
 
 
 def _format(found: Preflight) -> str:
@@ -36,6 +45,8 @@ def _format(found: Preflight) -> str:
 def _fit(entry: Entry, model: Model) -> Fit:
     if entry.runtime is None:
         return Fit(entry, [Finding(Level.BLOCK, "broken_runtime", f"It can't be used: {entry.problem}.", "")])
+    if model.adapter and not entry.runtime.adapters:
+        return Fit(entry, [runtimes.refuses_adapters(entry.runtime)])
     try:
         options = runtimes.options_of(entry.runtime, {})
         with runtimes.asking(entry.name):

@@ -16,7 +16,7 @@ from apps.deployments.optimization import artifacts
 from apps.models import storage
 from apps.models.models import Model as ModelRow
 from modelyard.problems import Problem
-from modelyard.runtimes import CONTRACT_VERSION, Failure, Model, ModelFile, Options, Runtime
+from modelyard.runtimes import CONTRACT_VERSION, Adapter, Failure, Finding, Level, Model, ModelFile, Options, Runtime
 
 GROUP = "modelyard.runtimes"
 logger = logging.getLogger(__name__)
@@ -92,8 +92,12 @@ def options_of(runtime: Runtime[Any], values: Mapping[str, Any]) -> Options:
 
 
 def as_contract(row: ModelRow, revision: int = 0) -> Model:
-    """A revision of an imported model as a runtime sees it; the newest for 0."""
+    """A revision of an imported model as a runtime sees it; the newest for 0. Of an adapter, its base with it."""
     number = revision or row.revision
+    if row.base_model:
+        return on_base(
+            row.base_model, row.base_revision(number), Adapter(row.pk, row.name, storage.folder(row.pk, number))
+        )
     return Model(
         id=row.pk,
         name=row.name,
@@ -105,6 +109,18 @@ def as_contract(row: ModelRow, revision: int = 0) -> Model:
         context_length=row.context_length,
         files=tuple(ModelFile(file.path, file.size, file.sha256) for file in row.all_files.filter(revision=number)),
     )
+
+
+def on_base(base: ModelRow, revision: int, adapter: Adapter) -> Model:
+    """An adapter on a revision of its base, as a runtime sees it."""
+    return replace(as_contract(base, revision), adapter=adapter)
+
+
+def refuses_adapters(runtime: Runtime[Any]) -> Finding:
+    """What a runtime that can't serve adapters would say."""
+    able = [entry.title for entry in registry().values() if entry.runtime and entry.runtime.adapters]
+    fix = f"Choose {' or '.join(able)}, or merge the adapter into its base and import that." if able else ""
+    return Finding(Level.BLOCK, "adapters_unsupported", f"{runtime.title} doesn't serve adapters.", fix)
 
 
 def model_for(row: ModelRow, revision: int, artifact: Artifact | None) -> Model:

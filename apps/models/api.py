@@ -11,13 +11,20 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.models import operations
+from apps.models.adapters import bases
 from apps.models.filters import ModelFilter
 from apps.models.hub import operations as hub
 from apps.models.hub.serializers import Looked, NewerSerializer
 from apps.models.models import Model
 from apps.models.overrides import operations as overrides
 from apps.models.overrides.serializers import OverrideSerializer
-from apps.models.serializers import EditModelSerializer, ImportSerializer, ModelDetailSerializer, ModelSerializer
+from apps.models.serializers import (
+    EditModelSerializer,
+    ImportSerializer,
+    ModelDetailSerializer,
+    ModelSerializer,
+    RetrySerializer,
+)
 from modelyard.api.errors import ProblemSerializer
 from modelyard.api.permissions import caller
 from modelyard.problems import Problem
@@ -74,8 +81,9 @@ class ModelViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
         body.is_valid(raise_exception=True)
         values = body.validated_data
         model = operations.receive(
-            values["file"], by=caller(request), description=values.get("description", ""), tags=values.get("tags", [])
-        )
+            values["file"], by=caller(request), description=values.get("description", ""), tags=values.get("tags", []),
+            base_model=bases.chosen(values.get("base_model", "")),
+        )  # fmt: skip
         return self._answer(model, 202)
 
     @extend_schema(summary="Edit description and tags", request=EditModelSerializer,
@@ -92,11 +100,16 @@ class ModelViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
         operations.delete(self.get_object(), by=caller(request))
         return Response(status=204)
 
-    @extend_schema(summary="Retry an import", request=None, responses={202: ModelDetailSerializer, **REFUSED})
+    @extend_schema(
+        summary="Retry an import", request=RetrySerializer, responses={202: ModelDetailSerializer, **REFUSED}
+    )
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, pk: str) -> Response:
-        """Imports once more from the archive, where that was kept."""
-        return self._answer(operations.retry(self.get_object(), by=caller(request)), 202)
+        """Imports once more from what it is from, where that was kept; an adapter on another base, if one is named."""
+        body = RetrySerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        base = bases.chosen(body.validated_data.get("base_model", ""))
+        return self._answer(operations.retry(self.get_object(), by=caller(request), base_model=base), 202)
 
     @extend_schema(
         summary="Override a rule", request=OverrideSerializer, responses={202: ModelDetailSerializer, **REFUSED}

@@ -4,7 +4,7 @@ from typing import Any
 
 import django_filters
 
-from apps.models.models import Format, Model, Source, Status
+from apps.models.models import Format, Kind, Model, Source, Status
 
 
 class ModelFilter(django_filters.FilterSet):
@@ -13,6 +13,8 @@ class ModelFilter(django_filters.FilterSet):
     status = django_filters.MultipleChoiceFilter(choices=Status.choices)
     source = django_filters.MultipleChoiceFilter(choices=Source.choices)
     format = django_filters.MultipleChoiceFilter(choices=Format.choices)
+    kind = django_filters.ChoiceFilter(choices=Kind.choices)
+    base_model = django_filters.CharFilter()
     task = django_filters.CharFilter()
     tag = django_filters.CharFilter(method="tagged", help_text="Models that carry exactly this tag.")
     name = django_filters.CharFilter()
@@ -21,7 +23,7 @@ class ModelFilter(django_filters.FilterSet):
 
     class Meta:
         model = Model
-        fields = ["status", "source", "format", "task", "tag", "name", "min_size", "max_size"]
+        fields = ["status", "source", "format", "kind", "base_model", "task", "tag", "name", "min_size", "max_size"]
 
     def tagged(self, rows: Any, name: str, value: str) -> Any:
         """Those with the tag."""

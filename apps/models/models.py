@@ -67,7 +67,10 @@ class Model(models.Model):
     id = models.CharField("model ID", primary_key=True, max_length=24, default=ids.model, editable=False)
     name = models.CharField(max_length=255, unique=True, editable=False)
     kind = models.CharField(max_length=16, choices=Kind, default=Kind.BASE, editable=False)
-    base_model = models.ForeignKey("self", models.PROTECT, null=True, blank=True, editable=False)
+    base_model = models.ForeignKey(
+        "self", models.PROTECT, null=True, blank=True, editable=False, related_name="adapters"
+    )
+    adapter = models.JSONField(default=dict, blank=True, editable=False, help_text="What an adapter says of itself.")
     source = models.CharField(max_length=24, choices=Source, default=Source.FILE, editable=False)
     status = models.CharField(max_length=24, choices=Status, default=Status.IMPORTING, editable=False, db_index=True)
 
@@ -103,6 +106,7 @@ class Model(models.Model):
         all_files: RelatedManager["ModelFile"]
         revisions: RelatedManager["Revision"]
         findings: RelatedManager["ImportFinding"]
+        adapters: RelatedManager["Model"]
 
     class Meta:
         ordering: ClassVar = ["-added_at"]
@@ -123,6 +127,16 @@ class Model(models.Model):
         return self.name
 
     @property
+    def is_adapter(self) -> bool:
+        """Is it served on top of another model?"""
+        return self.kind == Kind.ADAPTER
+
+    def base_revision(self, number: int) -> int:
+        """The revision of its base that a revision of an adapter was checked against, and is served on."""
+        found = self.revisions.filter(number=number).values_list("base_revision", flat=True).first()
+        return found or 1
+
+    @property
     def files(self) -> models.QuerySet["ModelFile"]:
         """Those of its newest revision."""
         return self.all_files.filter(revision=self.revision)
@@ -135,6 +149,7 @@ class Revision(models.Model):
     number = models.PositiveIntegerField()
     commit = models.CharField(max_length=64, blank=True, help_text="At the hub, if it is from there.")
     size = models.BigIntegerField("size (bytes)", default=0)
+    base_revision = models.PositiveIntegerField(null=True, help_text="Of an adapter's base; what it is served on.")
     made_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from apps.models import storage
 from apps.models.bundles.models import BundleOrigin
 from apps.models.hub.models import HubOrigin
-from apps.models.models import WORKING, Model, Source, Status
+from apps.models.models import WORKING, Kind, Model, Source, Status
 from apps.models.uploads.models import Upload
 from modelyard.problems import Problem
 
@@ -26,19 +26,34 @@ MAX_TAGS, MAX_TAG_LENGTH = 20, 50
 logger = logging.getLogger(__name__)
 
 
-def receive(file: "UploadedFile[Any]", *, by: User | None, description: str = "", tags: Iterable[str] = ()) -> Model:
+def receive(
+    file: "UploadedFile[Any]",
+    *,
+    by: User | None,
+    description: str = "",
+    tags: Iterable[str] = (),
+    base_model: Model | None = None,
+) -> Model:
     """Take an uploaded archive and start its import. The model's name is the file's, without `.zip`."""
     name = name_of(file.name or "")
     path = getattr(file, "temporary_file_path", None)
     if path is None:
         raise Problem("not_a_file", "The upload isn't a file on disk.", "Send it as multipart/form-data.", status=400)
-    return import_file(Path(path()), name, by=by, description=description, tags=tags)
+    return import_file(Path(path()), name, by=by, description=description, tags=tags, base_model=base_model)
 
 
-def import_file(path: Path, name: str, *, by: User | None, description: str = "", tags: Iterable[str] = ()) -> Model:
+def import_file(
+    path: Path,
+    name: str,
+    *,
+    by: User | None,
+    description: str = "",
+    tags: Iterable[str] = (),
+    base_model: Model | None = None,
+) -> Model:
     """Start the import of an archive on disk, which is moved into the data directory."""
     step = "Rename the file (the name comes from it), or delete that model first."
-    model = begin(name, by=by, description=description, tags=tags, if_taken=step)
+    model = begin(name, by=by, description=description, tags=tags, if_taken=step, base_model=base_model)
     try:
         storage.take(path, model.pk)
     except OSError as error:
@@ -58,6 +73,7 @@ def begin(
     source: Source = Source.FILE,
     description: str = "",
     tags: Iterable[str] = (),
+    base_model: Model | None = None,
 ) -> Model:
     """A model in Importing; a Problem, with `if_taken` as what to do, where its name is somebody else's."""
     cleaned = clean_tags(tags)
@@ -67,14 +83,15 @@ def begin(
     try:
         with transaction.atomic():
             return Model.objects.create(
-                name=name, source=source, description=description, tags=cleaned, added_by=by, stage=WAITING
-            )
+                name=name, source=source, description=description, tags=cleaned, added_by=by, stage=WAITING,
+                base_model=base_model, kind=Kind.ADAPTER if base_model else Kind.BASE,
+            )  # fmt: skip
     except IntegrityError:
         raise Problem("name_taken", f"There is a model named {name!r} already.", if_taken) from None
 
 
-def retry(model: Model, *, by: User | None) -> Model:
-    """Import once more from what it is from; a download goes on where it ended."""
+def retry(model: Model, *, by: User | None, base_model: Model | None = None) -> Model:
+    """Import once more from what it is from; a download goes on where it ended. With another base, for an adapter."""
     if model.status == Status.IMPORT_FAILED and not retryable(model):
         raise Problem(
             "nothing_to_retry",
@@ -84,6 +101,7 @@ def retry(model: Model, *, by: User | None) -> Model:
     retried = Model.objects.filter(pk=model.pk, status=Status.IMPORT_FAILED).update(
         status=Status.IMPORTING, stage=WAITING, progress=0, attempts=0,
         failure_code="", failure="", next_step="", lease_owner="", lease_until=None,
+        **({"base_model": base_model, "kind": Kind.ADAPTER} if base_model else {}),
     )  # fmt: skip
     if not retried:
         raise Problem("wrong_status", f"{model.name} hasn't failed.", "Only a failed import can be retried.")
@@ -120,12 +138,21 @@ def delete(model: Model, *, by: User | None) -> None:
     try:
         Model.objects.filter(pk=identifier).delete()
     except ProtectedError as error:
-        names = ", ".join(sorted(str(row) for row in error.protected_objects)[:5])
-        raise Problem(
-            "in_use", f"{model.name} can't be deleted: it is used by {names}.", "Delete these deployments first."
-        ) from None
+        raise _in_use(model, error.protected_objects) from None
     storage.remove(identifier)
     logger.info("model %s (%s) was deleted by %s", model.name, identifier, by or "the system")
+
+
+def _in_use(model: Model, users: Iterable[Any]) -> Problem:
+    """Who needs it: adapters of which it is the base, or deployments."""
+    found = list(users)
+    adapters = [row for row in found if isinstance(row, Model)]
+    names = ", ".join(sorted(str(row) for row in adapters or found)[:5])
+    if adapters:
+        said, step = f"it is the base of {names}.", "Delete these adapters first."
+    else:
+        said, step = f"it is used by {names}.", "Delete these deployments first."
+    return Problem("in_use", f"{model.name} can't be deleted: {said}", step)
 
 
 def enqueue(model_id: str) -> None:

@@ -14,6 +14,7 @@ from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
 
 from apps.models import archive, blobs, storage
+from apps.models.adapters import fitting as adapters
 from apps.models.bundles import copying
 from apps.models.bundles.models import BundleOrigin
 from apps.models.deployconfig import reading as deployconfig
@@ -21,7 +22,7 @@ from apps.models.deployconfig.schema import DeployConfig
 from apps.models.formats import Facts, inspect
 from apps.models.hub.fetching import Download, said
 from apps.models.hub.models import HubOrigin
-from apps.models.models import WORKING, ImportFinding, Level, Model, ModelFile, Revision, Status
+from apps.models.models import WORKING, ImportFinding, Kind, Level, Model, ModelFile, Revision, Status
 from apps.models.overrides import operations as overrides
 from apps.models.rules import Blocked, Found, Policy
 from apps.models.uploads.models import Upload
@@ -32,8 +33,8 @@ REPORT_EVERY = 1.0  # seconds
 MAX_ATTEMPTS = 3
 UNPACK_SHARE = 90  # percent of the progress bar
 STRAY_AFTER = 24 * 3600  # seconds after which files nobody knows are removed
-KEEP_ARCHIVE = frozenset({"MYI008"}) | overrides.OVERRIDABLE
-"""Rules whose findings pass by themselves, or that people may override: the archive is kept for a retry."""
+KEEP_ARCHIVE = frozenset({"MYI008"}) | adapters.MENDED_BY_BASE | overrides.OVERRIDABLE
+"""Rules whose findings pass without another archive, or that people may override: it is kept for a retry."""
 
 
 class Lost(Exception):
@@ -101,12 +102,15 @@ class Import:
             self._report(status=status, stage="Checking the files", progress=UNPACK_SHARE)
             facts = inspect(made, [file.path for file in files], self.policy)
             facts.findings.append(how)
+            paths = [file.path for file in files if file.path not in facts.left_out]
+            base = adapters.take(made, paths, facts, Model.objects.get(pk=self.id).base_model)
             config = deployconfig.take(made, [file.path for file in files], facts) or _recommended(origin, hub)
             if hub:
-                facts.task, facts.licence = facts.task or hub.task, facts.licence or hub.licence
+                _said_by(hub, facts)
             for path in facts.left_out:
                 storage.discard(made / path)
-            self._register(made, [file for file in files if file.path not in facts.left_out], facts, config)
+            kept = [file for file in files if file.path not in facts.left_out]
+            self._register(made, kept, facts, config, base)
         finally:
             if not hub:  # what has been downloaded is kept for the next try
                 storage.discard(made)
@@ -149,7 +153,9 @@ class Import:
         if not Model.objects.filter(pk=self.id, lease_owner=self.owner, status__in=WORKING).update(**fields):
             raise Lost
 
-    def _register(self, made: Path, files: list[archive.Unpacked], facts: Facts, config: DeployConfig | None) -> None:
+    def _register(
+        self, made: Path, files: list[archive.Unpacked], facts: Facts, config: DeployConfig | None, base: Model | None
+    ) -> None:
         with transaction.atomic():
             done = Model.objects.filter(pk=self.id, lease_owner=self.owner, status__in=WORKING).update(
                 status=Status.READY, stage="", progress=100, lease_owner="", lease_until=None,
@@ -157,10 +163,11 @@ class Import:
                 parameter_count=facts.parameter_count, context_length=facts.context_length,
                 size=sum(file.size for file in files), revision=F("revision") + int(self.updating),
                 failure_code="", failure="", next_step="",
+                kind=Kind.ADAPTER if base else Kind.BASE, base_model=base, adapter=facts.adapter,
             )  # fmt: skip
             if not done:
                 raise Lost
-            number = self._revision(sum(file.size for file in files))
+            number = self._revision(sum(file.size for file in files), base)
             ModelFile.objects.bulk_create(
                 ModelFile(model_id=self.id, revision=number, path=file.path, size=file.size, sha256=file.sha256)
                 for file in files
@@ -171,7 +178,7 @@ class Import:
             # Last, so that a rename that fails takes the rows back with it.
             storage.publish(made, self.id, number, {file.path: file.sha256 for file in files})
 
-    def _revision(self, size: int) -> int:
+    def _revision(self, size: int, base: Model | None) -> int:
         """The number of the revision that was made; what an earlier try left of it goes."""
         number = Model.objects.values_list("revision", flat=True).get(pk=self.id)
         hub = HubOrigin.objects.filter(pk=self.id).first()
@@ -179,7 +186,10 @@ class Import:
             hub.goal().upcoming = None
             hub.save(update_fields=["commit", "files", "total_bytes", "upcoming"])
         commit = hub.commit if hub else ""
-        Revision.objects.update_or_create(model_id=self.id, number=number, defaults={"commit": commit, "size": size})
+        on = {"base_revision": base.revision if base else None}
+        Revision.objects.update_or_create(
+            model_id=self.id, number=number, defaults={"commit": commit, "size": size, **on}
+        )
         ModelFile.objects.filter(model_id=self.id, revision=number).delete()
         return number
 
@@ -202,6 +212,15 @@ class Import:
                 _write_report(self.id, report)
         if not failed:
             self._leave_nothing()
+
+
+def _said_by(hub: HubOrigin, facts: Facts) -> None:
+    """What the hub states and the files don't."""
+    facts.task = facts.task or hub.task
+    if hub.licence and not facts.licence:
+        facts.licence = hub.licence
+        facts.findings = [found for found in facts.findings if found.rule != "MYI023"]
+        facts.passed("MYI023", f"Licence, as the hub states it: {hub.licence}.")
 
 
 def _recommended(origin: BundleOrigin | None, hub: HubOrigin | None) -> DeployConfig | None:

@@ -159,5 +159,8 @@ RULES = {
         Rule("MYI031", "deployconfig.json is of a known version", Level.WARN),
         Rule("MYI032", "Each downloaded file has the size and the hash that the hub states", Level.BLOCK),
         Rule("MYI035", "A bundle's files are those of its manifest", Level.BLOCK),
+        Rule("MYI040", "An adapter says what it is, and its matrices fit each other", Level.BLOCK),
+        Rule("MYI041", "An adapter's base model is here", Level.BLOCK),
+        Rule("MYI042", "An adapter's modules are in its base, with the same sizes", Level.BLOCK),
     )
 }

@@ -44,10 +44,10 @@ class ModelSerializer(serializers.ModelSerializer[Model]):
     class Meta:
         model = Model
         fields = [
-            "id", "name", "kind", "source", "status", "status_label", "stage", "progress", "failure_code", "failure",
-            "next_step", "task", "format", "architecture", "parameter_count", "context_length", "licence", "size",
-            "revision", "description", "tags", "added_by", "added_at", "active_deployments", "failed_deployments",
-            "waiting_deployments",
+            "id", "name", "kind", "base_model", "source", "status", "status_label", "stage", "progress", "failure_code",
+            "failure", "next_step", "task", "format", "architecture", "parameter_count", "context_length", "licence",
+            "size", "revision", "description", "tags", "added_by", "added_at", "active_deployments",
+            "failed_deployments", "waiting_deployments",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -57,7 +57,7 @@ class RevisionSerializer(serializers.ModelSerializer[Revision]):
 
     class Meta:
         model = Revision
-        fields = ["number", "commit", "size", "made_at"]
+        fields = ["number", "commit", "size", "base_revision", "made_at"]
         read_only_fields = fields
 
 
@@ -66,13 +66,16 @@ class ModelDetailSerializer(ModelSerializer):
 
     files = ModelFileSerializer(many=True, read_only=True)
     findings = FindingSerializer(many=True, read_only=True)
+    adapter = serializers.DictField(read_only=True, help_text="Of an adapter: method, rank, target modules, its base.")
     hub = HubOriginSerializer(source="hub_origin", default=None, read_only=True)
     revisions = RevisionSerializer(many=True, read_only=True)
     overrides = serializers.SerializerMethodField(help_text="Rules that people overrode, the newest first.")
     retryable = serializers.SerializerMethodField(help_text="The import failed, and what it is from is still there.")
 
     class Meta(ModelSerializer.Meta):
-        fields = [*ModelSerializer.Meta.fields, "hub", "revisions", "retryable", "overrides", "files", "findings"]
+        fields = [
+            *ModelSerializer.Meta.fields, "adapter", "hub", "revisions", "retryable", "overrides", "files", "findings",
+        ]  # fmt: skip
         read_only_fields = fields
 
     @extend_schema_field(RuleOverrideSerializer(many=True))
@@ -93,6 +96,18 @@ class ImportSerializer(serializers.Serializer[Any]):
     )
     description = serializers.CharField(required=False, allow_blank=True, max_length=MAX_DESCRIPTION)
     tags = serializers.ListField(child=serializers.CharField(), required=False)
+    base_model = serializers.CharField(
+        required=False, allow_blank=True, max_length=255,
+        help_text="Of an adapter: ID or name of its base. Else it is found by what the adapter names.",
+    )  # fmt: skip
+
+
+class RetrySerializer(serializers.Serializer[Any]):
+    """What may be changed for another try."""
+
+    base_model = serializers.CharField(
+        required=False, allow_blank=True, max_length=255, help_text="Of an adapter: ID or name of its base."
+    )
 
 
 class EditModelSerializer(serializers.Serializer[Any]):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from modelyard.runtimes import Command, LaunchContext
 from runtimes.transformers_folder import context_length, task
+from runtimes.vllm.adapter import base_name, least_rank
 from runtimes.vllm.estimate import CPU_CONTEXT, context, cpu_cache, sequences
 from runtimes.vllm.installed import installed
 from runtimes.vllm.options import VllmOptions
@@ -31,7 +32,7 @@ def command(launch: LaunchContext[VllmOptions]) -> Command:
     """Arguments and environment; the secret is in the environment only."""
     engine = installed()
     cpu = engine.cpu
-    argv = [*engine.command, "serve", str(launch.model.path), "--served-model-name", launch.served_name]
+    argv = [*engine.command, "serve", str(launch.model.path), "--served-model-name", base_name(launch)]
     argv += ["--host", launch.host, "--port", str(launch.port), "--middleware", "modelyard_vllm_guard.Guard"]
     argv += [*_sizes(launch, cpu=cpu), *_model(launch), *_features(launch), *launch.options.extra_args]
     caches = {
@@ -101,8 +102,12 @@ def _features(launch: LaunchContext[VllmOptions]) -> Iterator[str]:
         template = launch.workdir / "chat_template.jinja"
         template.write_text(options.chat_template)
         yield f"--chat-template={template}"
-    if options.lora_adapters:
+    if own := launch.model.adapter:
+        yield f"--max-lora-rank={least_rank(own)}"
+    if own or options.lora_adapters:
         yield from ("--enable-lora", "--lora-modules")
-        for adapter in options.lora_adapters:
-            name, _, model_id = adapter.partition("=")
-            yield f"{name}={launch.model.path.parent / model_id}"
+    if own:
+        yield f"{launch.served_name}={own.path}"
+    for adapter in options.lora_adapters:
+        name, _, model_id = adapter.partition("=")
+        yield f"{name}={launch.model.path.parent / model_id}"

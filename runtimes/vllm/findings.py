@@ -6,6 +6,7 @@ from pathlib import Path
 
 from modelyard.runtimes import Estimate, Failure, Finding, Host, Level, Model
 from runtimes.transformers_folder import architectures, config, context_length, has_chat_template, task, weights
+from runtimes.vllm import adapter as own_adapter
 from runtimes.vllm.estimate import context, estimate
 from runtimes.vllm.installed import Installed, installed
 from runtimes.vllm.options import VllmOptions
@@ -81,6 +82,8 @@ def _model(model: Model, options: VllmOptions, engine: Installed) -> Iterator[Fi
     if task(model) == "generate" and not has_chat_template(model) and not options.chat_template:
         message = "The model has no chat template: it completes texts, and /v1/chat/completions refuses."
         yield Finding(Level.INFO, "no_chat_template", message, "Set Chat template if it was trained for chats.")
+    if model.adapter:
+        yield from own_adapter.check(model.adapter)
     for adapter in options.lora_adapters:
         yield from _adapter(model, adapter)
 

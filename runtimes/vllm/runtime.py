@@ -66,6 +66,7 @@ class VllmRuntime(Runtime[VllmOptions]):
     """vLLM's own server, in an interpreter of its own."""
 
     title: ClassVar[str] = "vLLM"
+    adapters: ClassVar[bool] = True
     options = VllmOptions
     ready_seconds: ClassVar[float] = 900.0
     metrics: ClassVar[dict[str, str]] = {

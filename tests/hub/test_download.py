@@ -23,7 +23,7 @@ from apps.models.hub import operations
 from apps.models.hub.models import Connection, HubOrigin
 from apps.models.models import Level, Model, Status
 from modelyard.problems import Problem
-from tests.hub.conftest import Bring, files
+from tests.hub.conftest import Bring, files, weights
 from tests.hub.server import Hub, Repo
 
 pytestmark = [pytest.mark.system, pytest.mark.django_db(transaction=True)]
@@ -285,6 +285,12 @@ def test_weights_that_lie_are_refused_after_the_download_too(hub: Hub, bring: Br
     model = bring("acme/lies")
     assert (model.status, model.failure_code) == (Status.IMPORT_FAILED, "MYI013")
     assert not list(Path(settings.MODELS_DIR).glob(f"{model.pk}*"))
+
+
+def test_a_licence_that_only_the_hub_states_is_no_warning(hub: Hub, bring: Bring) -> None:
+    hub.repos["acme/plain"] = Repo({"model.safetensors": weights()}, card={"license": "mit"})
+    model = bring("acme/plain")
+    assert (model.licence, model.findings.get(rule="MYI023").level) == ("mit", "pass")
 
 
 def test_a_name_is_taken_once(hub: Hub, bring: Bring) -> None:

@@ -1,5 +1,6 @@
 """Uploads by the tus protocol, on a real web process, with real clients, and cut in the middle."""
 
+import asyncio
 import base64
 import hashlib
 import os
@@ -26,7 +27,7 @@ from tusclient.exceptions import TusCommunicationError
 from apps.models import pipeline
 from apps.models.models import Model, Status
 from apps.models.tasks import sweep
-from apps.models.uploads import operations
+from apps.models.uploads import operations, receiving
 from apps.models.uploads.models import Upload
 from modelyard.problems import Problem
 from tests.gateway.conftest import start_web
@@ -338,6 +339,23 @@ def test_the_number_and_the_disk_are_limits(person: User, monkeypatch: pytest.Mo
     monkeypatch.setattr(operations, "RESERVE", 10**15)
     with pytest.raises(Problem, match="doesn't fit"):
         operations.begin("three.zip", 10, by=User.objects.create_user("otto"))
+
+
+def test_a_disk_that_fills_up_meanwhile_stops_the_upload_and_keeps_what_came(
+    person: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = operations.begin("filling.zip", 10_000_000, by=person)
+    monkeypatch.setattr(receiving, "LOOK_EVERY", 100)
+    monkeypatch.setattr(operations, "RESERVE", 2**62)
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": bytes(2_000_000), "more_body": True}
+
+    request = receiving.Request({"type": "http", "method": "PATCH", "path": "/", "headers": []}, receive)
+    with receiving.Part(upload) as part, pytest.raises(Problem) as told:
+        asyncio.run(part.take(request, None))
+    assert (told.value.code, told.value.status) == ("disk", 507)
+    assert operations.received(upload) > 0
 
 
 def test_what_expired_goes_and_what_a_crash_left_is_imported(

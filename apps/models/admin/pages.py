@@ -16,6 +16,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from apps.models import card as cards
 from apps.models import operations
+from apps.models.adapters import bases
 from apps.models.admin import progress as how_far
 from apps.models.admin import tabs
 from apps.models.admin.tree import rows_of
@@ -172,6 +173,7 @@ def import_file(request: HttpRequest) -> HttpResponse:
         "max_name": operations.MAX_NAME,
         "max_description": MAX_DESCRIPTION,
         "base": base_url(request),
+        "bases": bases.offered(),
         "may_deploy": console.may(request, "deployments.add_deployment"),
     }
     return TemplateResponse(request, "models/admin/import.html", context)

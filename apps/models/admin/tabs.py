@@ -11,6 +11,9 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
+from apps.models import operations
+from apps.models.adapters import bases
+from apps.models.adapters.fitting import MENDED_BY_BASE
 from apps.models.admin import progress
 from apps.models.models import USABLE, WORKING, Level, Model, Status
 from apps.models.overrides import pages as overrides
@@ -65,6 +68,8 @@ def head(request: HttpRequest, model: Model, here: str) -> dict[str, Any]:
         "working": model.status in WORKING,
         "cancels": model.status in WORKING - USABLE,
         "failure": progress.failure(model) if model.failure else None,
+        "choose_base": may_import and operations.retryable(model) and model.failure_code in MENDED_BY_BASE,
+        "bases": bases.offered() if model.failure_code in MENDED_BY_BASE else [],
         "override": overrides.context(request, model),
         "progress": progress.context(model),
         "live_url": reverse("admin:models_model_progress", args=[model.pk]) if here != "deployments" else "",

@@ -5,6 +5,7 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 
 from apps.models import operations
+from apps.models.adapters import bases
 from apps.models.admin import tabs
 from apps.models.admin.progress import again
 from modelyard import console
@@ -30,5 +31,6 @@ def retry(request: HttpRequest, pk: str) -> HttpResponse:
     console.require(request, "models.import_model")
     if request.method == "POST":
         said = _("%(name)s is being imported again.") % {"name": model.name}
-        console.attempt(request, lambda: operations.retry(model, by=console.person(request)), said)
+        by, wanted = console.person(request), request.POST.get("base_model", "")
+        console.attempt(request, lambda: operations.retry(model, by=by, base_model=bases.chosen(wanted)), said)
     return redirect("admin:models_model_change", pk)

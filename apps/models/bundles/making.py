@@ -43,6 +43,7 @@ class Item:
 
 def make(items: Sequence[Item], target: Path, progress: Callable[[str, int], None]) -> str:
     """Write the bundle into a new folder; the manifest's SHA-256. `progress` hears each file and its bytes so far."""
+    items = _with_bases(items)
     for item in items:
         if item.model.status not in USABLE:
             raise Problem("model_not_ready", f"{item.model.name} isn't Ready.", "Bundle it when its import has ended.")
@@ -61,6 +62,15 @@ def make(items: Sequence[Item], target: Path, progress: Callable[[str, int], Non
         step = "Free some space there, or name another folder."
         raise Problem("disk", f"The bundle can't be written: {error.strerror or error}.", step) from None
     return found
+
+
+def _with_bases(items: Sequence[Item]) -> list[Item]:
+    """Each adapter with its base before it, so that it finds it where it comes in."""
+    found = {item.model.pk: item for item in items}
+    for base in (item.model.base_model for item in items):
+        if base is not None:
+            found.setdefault(base.pk, Item(base))
+    return sorted(found.values(), key=lambda item: item.model.is_adapter)
 
 
 def _room(items: Sequence[Item], parent: Path) -> None:
@@ -138,9 +148,12 @@ def _entry(item: Item, slug: str) -> dict[str, Any]:
         "directory": f"models/{slug}",
         **{name: {"value": value, "source": FILES} for name, value in figures.items() if value},
     }
-    if model.size:
+    if model.base_model:
+        entry["base_model"] = model.base_model.name
+    size = model.size + (model.base_model.size if model.base_model else 0)
+    if size:
         source = f"computed: bytes of the files × {memory.OVERHEAD}"
-        entry["memory"] = {"value": round(model.size * memory.OVERHEAD), "source": source}
+        entry["memory"] = {"value": round(size * memory.OVERHEAD), "source": source}
     if config is not None and config.runtime:
         entry |= {"runtime": config.runtime, "options": config.options}
     return schema.Entry.model_validate(entry).model_dump(mode="json", exclude_unset=True)

@@ -8,6 +8,7 @@ from django.db import transaction
 from django.urls import NoReverseMatch, reverse
 
 from apps.models import operations
+from apps.models.adapters import bases
 from apps.models.bundles.models import BundleOrigin
 from apps.models.catalogue.schema import Entry
 from apps.models.catalogue.shelf import Offer, find
@@ -36,6 +37,7 @@ def begin(offer: Offer, *, by: User | None, name: str = "") -> Model:
         model = operations.begin(
             operations.name_of(f"{name or entry.name}.zip"), by=by, source=Source.PLATFORM_HOSTED,
             description=entry.summary, if_taken="Choose another name, or use the model that is there.",
+            base_model=bases.named(entry.base_model),
         )  # fmt: skip
         BundleOrigin.objects.create(
             model=model, root=str(offer.bundle), directory=entry.directory, entry=entry.id,

@@ -99,6 +99,7 @@ class Entry(Strict):
     )
     revision: Commit | None = Field(default=None, description="The pinned commit; without it, the newest is resolved.")
     directory: str = Field(default="", max_length=500, description="A folder that the bundle's manifest names.")
+    base_model: str = Field(default="", max_length=255, description="Of an adapter: the name of its base model here.")
     files: tuple[str, ...] = Field(default=(), max_length=50, description="Patterns of the files to take; empty: all.")
     parameters: Count | None = Field(default=None, description="How many weights.")
     dtype: WeightType | None = None

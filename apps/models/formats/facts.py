@@ -1,6 +1,7 @@
 """What an import finds out about a model, and what every rule found."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from apps.models.formats.templates import Template
 from apps.models.models import Level
@@ -24,6 +25,7 @@ class Facts:
     left_out: list[str] = field(default_factory=list)
     data: set[str] = field(default_factory=set)
     chat_templates: list[Template] = field(default_factory=list)
+    adapter: dict[str, Any] = field(default_factory=dict)
     policy: Policy = field(default_factory=Policy)
 
     def passed(self, rule: str, finding: str) -> None:

@@ -58,6 +58,15 @@ def _cover(spans: list[tuple[int, int]], data: int) -> None:
         raise Malformed("it has bytes behind the tensors that belong to none")
 
 
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor. Malformed if one has none."""
+    header, _ = _header(path)
+    tensors = {name: tensor for name, tensor in header.items() if name != "__metadata__"}
+    for name, tensor in tensors.items():
+        _tensor(name, tensor)
+    return {name: tuple(tensor["shape"]) for name, tensor in tensors.items()}
+
+
 def _header(path: Path) -> tuple[dict[str, Any], int]:
     with path.open("rb") as file:
         prefix = file.read(8)

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from apps.models.adapters import bases
 from apps.models.hub import operations, serving
 from apps.models.hub.models import Connection
 from apps.models.hub.preflight import Asked, Preflight, look
@@ -114,7 +115,7 @@ class HubImportView(APIView):
         moved(found, values.get("commit", ""))
         model = operations.start(
             found, by=caller(request), name=values.get("name", ""), description=values.get("description", ""),
-            tags=tuple(values.get("tags", ())),
+            tags=tuple(values.get("tags", ())), base_model=bases.chosen(values.get("base_model", "")),
         )  # fmt: skip
         return Response(ModelSerializer(model).data, 202, headers={"Location": f"/api/v1/models/{model.pk}/"})
 

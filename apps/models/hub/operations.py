@@ -9,6 +9,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from apps.models import operations
+from apps.models.adapters import bases
 from apps.models.hub import vault
 from apps.models.hub.models import Connection, HubOrigin
 from apps.models.hub.preflight import Asked, Preflight, look, whoami
@@ -98,14 +99,17 @@ def start(
     description: str = "",
     tags: tuple[str, ...] = (),
     config: Mapping[str, Any] | None = None,
+    base_model: Model | None = None,
 ) -> Model:
     """Begin the download of what was looked at; a worker does it."""
     if found.blocks:
         raise found.blocks[0]
+    base = base_of(found, base_model)
     with transaction.atomic():
         model = operations.begin(
             operations.name_of(f"{name or found.repository.rsplit('/', 1)[-1]}.zip"), by=by, source=Source.HUGGING_FACE,
             description=description, tags=tags, if_taken="Choose another name, or use the model that is there.",
+            base_model=base,
         )  # fmt: skip
         HubOrigin.objects.create(
             model=model, repository=found.repository, revision=found.asked.revision or "main", commit=found.commit,
@@ -116,6 +120,21 @@ def start(
     logger.info("%s is imported from %s at %s by %s", model.name, found.repository, found.commit, by or "the system")
     operations.enqueue(model.pk)
     return model
+
+
+def base_of(found: Preflight, chosen: Model | None = None) -> Model | None:
+    """The base of an adapter: the chosen one, or the one that it names. A Problem if it isn't here, or isn't wanted."""
+    if found.adapter is None:
+        if chosen is not None:
+            said = f"{found.repository} is no adapter: it needs no base such as {chosen.name}."
+            raise Problem("invalid_base", said, "Import it without choosing a base model.", status=400)
+        return None
+    base = chosen or bases.named(found.adapter.base)
+    if base is None:
+        wanted = found.adapter.base or "its base model"
+        step = f"Import {wanted} first, or choose its base among the models here."
+        raise Problem("no_base", f"{found.repository} is an adapter for {wanted}, which isn't here.", step)
+    return base
 
 
 def pause(model: Model, *, by: User | None) -> Model:

@@ -10,6 +10,7 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
+from apps.models.adapters import bases
 from apps.models.catalogue import shelf
 from apps.models.hub import operations, serving
 from apps.models.hub.api import asked, moved
@@ -21,6 +22,7 @@ from modelyard.problems import Problem
 
 MAY = "models.import_model"
 FILES_SHOWN = 300
+FIELDS = ("repository", "revision", "connection", "variant", "name", "entry", "commit", "description", "base_model")
 
 
 def hub(request: HttpRequest) -> HttpResponse:
@@ -39,10 +41,7 @@ def hub(request: HttpRequest) -> HttpResponse:
 
 
 def _given(data: QueryDict) -> dict[str, Any]:
-    given: dict[str, Any] = {
-        name: data.get(name, "").strip()
-        for name in ("repository", "revision", "connection", "variant", "name", "entry", "commit", "description")
-    }
+    given: dict[str, Any] = {name: data.get(name, "").strip() for name in FIELDS}
     patterns = [*data.getlist("files"), *data.get("patterns", "").replace(",", "\n").splitlines()]
     return {**given, "patterns": [pattern.strip() for pattern in patterns if pattern.strip()]}
 
@@ -53,7 +52,7 @@ def _import(request: HttpRequest, found: Preflight, given: dict[str, Any]) -> Ht
         return redirect("admin:models_model_changelist")
     model = operations.start(
         found, by=console.person(request), name=given["name"], description=given["description"],
-        config=_recommended(given["entry"]),
+        config=_recommended(given["entry"]), base_model=bases.chosen(given["base_model"]),
     )  # fmt: skip
     return redirect("admin:models_model_change", model.pk)
 
@@ -86,6 +85,8 @@ def _context(request: HttpRequest, given: dict[str, Any], found: Preflight | Non
         "answers": serving.answers(found) if found else [],
         "after": found.free - found.total if found else 0,
         "form_id": console.form_id(),
+        "base": bases.named(found.adapter.base) if found and found.adapter else None,
+        "bases": bases.offered() if found and found.adapter else [],
     }
 
 

@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
+from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 from huggingface_hub.utils import build_hf_headers, get_session  # type: ignore[attr-defined]
 
+from apps.models.adapters.reading import CONFIG, Adapter, is_adapter, parse
 from apps.models.archive import FREE_RESERVE, MAX_ENTRIES
 from apps.models.bundles.manifest import inside
 from apps.models.hub import vault
 from apps.models.hub.choosing import RemoteFile, Variant, chosen, variants
 from apps.models.hub.failures import NETWORK, problem
 from apps.models.hub.models import Connection
+from apps.models.rules import Blocked
 from modelyard.problems import Problem
 
 REPOSITORY = re.compile(r"^[\w][\w.-]{0,95}(/[\w][\w.-]{0,95})?$", re.ASCII)
@@ -24,6 +26,7 @@ ANSWER_SECONDS = 15.0
 SMALL = 2**20  # bytes of a configuration file that is read before the download
 SMALL_FILES = 12
 MAX_PATTERNS, MAX_PATTERN = 50, 200
+constants.HF_HUB_DISABLE_TELEMETRY = True  # a look tells the hub nothing of this machine, and writes nothing at home
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Preflight:
     context_length: int | None = None
     gated: bool = False
     private: bool = False
+    adapter: Adapter | None = None
     blocks: tuple[Problem, ...] = ()
     texts: dict[str, bytes] = field(default_factory=dict)
 
@@ -107,7 +111,7 @@ def look(asked: Asked) -> Preflight:
         if found.blocks:
             return found
         _may_read(found, token)
-        return replace(found, texts=_texts(found, token))
+        return _as_adapter(replace(found, texts=_texts(found, token)))
     except (HfHubHTTPError, ValueError, *NETWORK, OSError) as error:
         raise problem(error, endpoint, asked.repository, asked.revision, known=bool(token)) from None
 
@@ -257,6 +261,17 @@ def _texts(found: Preflight, token: str | bool) -> dict[str, bytes]:
         if answer.status_code == 200:
             texts[file.path] = answer.content
     return texts
+
+
+def _as_adapter(found: Preflight) -> Preflight:
+    """With what an adapter says of itself, if it is one; blocked if nothing here serves its kind."""
+    if CONFIG not in found.texts or not is_adapter([file.path for file in found.taken]):
+        return found
+    try:
+        return replace(found, adapter=parse(found.texts[CONFIG]))
+    except Blocked as blocked:
+        problem = Problem("hub_adapter", blocked.found.finding, blocked.found.next_step)
+        return replace(found, blocks=(*found.blocks, problem))
 
 
 def folder_of(found: Preflight, folder: Path) -> None:

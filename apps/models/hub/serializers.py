@@ -5,6 +5,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from apps.models.adapters import bases
 from apps.models.hub.models import Connection
 from apps.models.hub.operations import MAX_NAME, MAX_TOKEN
 from apps.models.hub.preflight import MAX_PATTERN, MAX_PATTERNS, Preflight
@@ -63,6 +64,9 @@ class HubImportSerializer(PreflightRequestSerializer):
     commit = serializers.CharField(
         max_length=64, required=False, allow_blank=True, help_text="Refused if the revision has moved on from it."
     )
+    base_model = serializers.CharField(
+        max_length=255, required=False, allow_blank=True, help_text="Of an adapter: ID or name of its base."
+    )
 
 
 class RemoteFileSerializer(serializers.Serializer[Any]):
@@ -100,6 +104,21 @@ class AnswerSerializer(serializers.Serializer[Any]):
     device = serializers.CharField()
 
 
+class AdapterSerializer(serializers.Serializer[Any]):
+    """What an adapter says of itself, and which model here it means."""
+
+    method = serializers.CharField()
+    rank = serializers.IntegerField()
+    target_modules = serializers.ListField(child=serializers.CharField())
+    base = serializers.CharField(help_text="The model that it was made for, as it names it.")
+    base_model = serializers.SerializerMethodField(help_text="The ID of that model, if it is here.")
+
+    def get_base_model(self, adapter: Any) -> str | None:
+        """By the repository or the name."""
+        found = bases.named(adapter.base)
+        return found.pk if found else None
+
+
 class PreflightSerializer(serializers.Serializer[Any]):
     """What a download would bring."""
 
@@ -114,6 +133,7 @@ class PreflightSerializer(serializers.Serializer[Any]):
     context_length = serializers.IntegerField(allow_null=True)
     gated = serializers.BooleanField()
     private = serializers.BooleanField()
+    adapter = AdapterSerializer(allow_null=True)
     total = serializers.IntegerField(help_text="Bytes to download.")
     needed = serializers.IntegerField(help_text="Bytes of disk that must be free.")
     free = serializers.IntegerField()

@@ -26,6 +26,7 @@ class UploadSerializer(serializers.ModelSerializer[Upload]):
             "offset",
             "description",
             "tags",
+            "base_model",
             "created_at",
             "expires_at",
             "problem",

@@ -22,6 +22,7 @@ class Upload(models.Model):
     description = models.TextField(blank=True)
     tags = models.JSONField(default=list)
     metadata = models.TextField("metadata as sent", blank=True)
+    base_model = models.ForeignKey("models.Model", models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField()
     problem = models.TextField("why its import can't begin", blank=True)

@@ -41,7 +41,14 @@ def received(upload: Upload) -> int:
 
 
 def begin(
-    file_name: str, length: int, *, by: User, description: str = "", tags: Iterable[str] = (), metadata: str = ""
+    file_name: str,
+    length: int,
+    *,
+    by: User,
+    description: str = "",
+    tags: Iterable[str] = (),
+    metadata: str = "",
+    base_model: Model | None = None,
 ) -> Upload:
     """Begin an upload, if its name, its size, the quotas and the disk allow it."""
     name = operations.name_of(file_name)
@@ -59,7 +66,7 @@ def begin(
             with transaction.atomic():
                 made = Upload.objects.create(
                     owner=by, name=name, file_name=file_name[:400], length=length, description=description,
-                    tags=cleaned, metadata=metadata, expires_at=_expiry(),
+                    tags=cleaned, metadata=metadata, expires_at=_expiry(), base_model=base_model,
                 )  # fmt: skip
         except IntegrityError:
             raise _taken(name) from None
@@ -92,8 +99,9 @@ def finish(upload: Upload) -> Model:
             raise Problem("no_upload", "The upload is finished already.", "Its model is in the list.", status=404)
         Upload.objects.filter(pk=upload.pk).delete()  # frees the name for the model
         return operations.import_file(
-            path_of(upload.pk), upload.name, by=user, description=upload.description, tags=upload.tags
-        )
+            path_of(upload.pk), upload.name, by=user, description=upload.description, tags=upload.tags,
+            base_model=upload.base_model,
+        )  # fmt: skip
 
 
 def discard(upload: Upload, *, by: User | None) -> None:

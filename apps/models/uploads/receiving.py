@@ -20,6 +20,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import close_old_connections
 
+from apps.models.adapters import bases
 from apps.models.models import Model
 from apps.models.uploads import operations, tus
 from apps.models.uploads.models import Upload
@@ -265,7 +266,8 @@ def _begin(told: dict[str, str], raw: str, length: int, user: User) -> Upload:
     name = told.get("filename") or told.get("name", "")
 
     def begin() -> Upload:
-        return operations.begin(name, length, by=user, description=told.get("description", ""), tags=tags, metadata=raw)
+        base, said = bases.chosen(told.get("base_model", "")), told.get("description", "")
+        return operations.begin(name, length, by=user, description=said, tags=tags, metadata=raw, base_model=base)
 
     return _with_connection(begin)  # type: ignore[no-any-return]
 

@@ -7,6 +7,7 @@ entry-point group `modelyard.runtimes`; the entry point's name is what the datab
 from modelyard.runtimes.contract import (
     CONTRACT_VERSION,
     PROGRESS,
+    Adapter,
     Command,
     Estimate,
     EstimatePart,
@@ -31,6 +32,7 @@ from modelyard.runtimes.contract import (
 __all__ = [
     "CONTRACT_VERSION",
     "PROGRESS",
+    "Adapter",
     "Command",
     "Estimate",
     "EstimatePart",

@@ -55,11 +55,21 @@ class ModelFile:
 
 
 @dataclass(frozen=True)
+class Adapter:
+    """A PEFT adapter (LoRA) as a runtime sees it: a read-only folder with `adapter_config.json` and its weights."""
+
+    id: str
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True)
 class Model:
     """An imported model as a runtime sees it: a read-only folder and what the import found out about it.
 
     `format` is `onnx`, `safetensors` or `gguf`; `task` a Hugging Face pipeline tag such as `feature-extraction`, or "";
-    `parameters` the number of weights and `context_length` tokens, where known.
+    `parameters` the number of weights and `context_length` tokens, where known. With an `adapter`, all of that is of
+    its base model, and callers who send the served name are to be answered by the adapter.
     """
 
     id: str
@@ -71,6 +81,7 @@ class Model:
     parameters: int | None = None
     context_length: int | None = None
     files: Sequence[ModelFile] = ()
+    adapter: Adapter | None = None
 
 
 @dataclass(frozen=True)
@@ -246,6 +257,8 @@ class Runtime[O: Options](ABC):
     options: type[O]
     ready_seconds: ClassVar[float] = 600.0
     """How long a start may take before it has failed, unless the deployment says otherwise."""
+    adapters: ClassVar[bool] = False
+    """Whether it serves adapters. One that doesn't never gets a `Model` with an `adapter`."""
     metrics: ClassVar[Mapping[str, str]] = {}
     """Engine metric names to canonical ones: `ttft`, `tpot`, `queue_seconds`, `queue`, `running`, `prompt_tokens`,
     `tokens`, `kv_cache_usage`. Of a histogram the name is without `_bucket`, `_sum` and `_count`. They are read

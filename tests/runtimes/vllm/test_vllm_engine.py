@@ -4,12 +4,13 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from modelyard.runtimes import Model
+from modelyard.runtimes import Adapter, Model
 from modelyard.runtimes.testing import Engine, RuntimeConformance, assert_explained, describe
 from runtimes.vllm import VllmRuntime
 from tests.runtimes import vllm_models
@@ -131,6 +132,18 @@ def test_an_adapter_answers_under_its_name(tmp_path: Path) -> None:
         answers = [engine.ask("/v1/completions", {**body, "model": name}) for name in sorted(names)]
     assert names == {engine.context.served_name, "polite"}
     assert [answer.status_code for answer in answers] == [200, 200]
+
+
+def test_a_deployed_adapter_answers_under_the_deployment_s_name(tmp_path: Path) -> None:
+    base = tiny()
+    model = replace(base, adapter=Adapter("mdl_lora", "polite", made("lora", "vllm-tiny-lora-2")))
+    with Engine(RUNTIME, model, OPTIONS, tmp_path / "engine") as engine:
+        engine.start().ready()
+        name = engine.context.served_name
+        body = {"prompt": "w5 w6 w7", "max_tokens": 8, "temperature": 0}
+        said = [engine.ask("/v1/completions", {**body, "model": each}).json() for each in (name, f"{name}-base")]
+    texts = [answer["choices"][0]["text"] for answer in said]
+    assert texts[0] != texts[1]
 
 
 def test_the_death_of_the_engine_core_is_told(tmp_path: Path) -> None:

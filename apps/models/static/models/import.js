@@ -56,6 +56,7 @@
     say("file-name", chosen.name);
     say("file-size", `${bytes(chosen.size)} · ${looked.said || ""}`);
     say("model-name", nameOf(chosen));
+    window.adapterBase.offer(looked.adapter ?? null);
     if (!refused) $("start").focus();
   }
   input.addEventListener("change", () => { if (input.files.length) choose(input.files[0]); });
@@ -76,7 +77,7 @@
     if (!file || upload) return;
     problem("");
     step("upload");
-    const metadata = { filename: file.name, description: description.value };
+    const metadata = { filename: file.name, description: description.value, base_model: window.adapterBase.chosen };
     upload = new window.Resumable(file, { url: page.dataset.uploadsUrl, csrf, metadata });
     upload.onchange = progress;
     upload.ondone = (model) => { upload = null; history.replaceState(null, "", `?model=${model}`); watch(model); };

@@ -5,6 +5,8 @@ window.zipDirectory = (() => {
   const MOST = 16 * 1024 * 1024; // bytes of a directory that are looked at
   const PICKLES = /\.(bin|pt|pth|pkl|pickle|ckpt|joblib|h5|keras)$/i;
   const NESTED = /\.(zip|tar|gz|tgz|bz2|xz|7z|rar|zst|jar|whl)$/i;
+  const CONFIG = /^([^/]+\/)?adapter_config\.json$/;
+  const MOST_CONFIG = 1024 * 1024; // bytes of an adapter's configuration
   const read = async (file, from, to) => new DataView(await file.slice(from, to).arrayBuffer());
   const large = (view, at) => Number(view.getBigUint64(at, true));
 
@@ -32,7 +34,8 @@ window.zipDirectory = (() => {
       if (view.getUint32(at, true) !== 0x02014b50) return null;
       const [name, extra, comment] = [28, 30, 32].map((place) => view.getUint16(at + place, true));
       const path = words.decode(new Uint8Array(view.buffer, view.byteOffset + at + 46, name));
-      found.push({ path, encrypted: Boolean(view.getUint16(at + 8, true) & 1) });
+      const [method, packed, at0] = [view.getUint16(at + 10, true), view.getUint32(at + 20, true), view.getUint32(at + 42, true)];
+      found.push({ path, encrypted: Boolean(view.getUint16(at + 8, true) & 1), method, packed, offset: at0 });
       at += 46 + name + extra + comment;
     }
     return found;
@@ -44,7 +47,19 @@ window.zipDirectory = (() => {
     if (has(/\.safetensors$/i)) return "safetensors";
     return has(/\.gguf$/i) ? "GGUF" : "";
   }
-  // { said, problem: [what, what to do] } — a problem that the import would end with as well.
+  // The model that an adapter was made for, as its configuration names it; "" where that can't be told.
+  async function named(file, entry) {
+    try {
+      const head = await read(file, entry.offset, entry.offset + 30);
+      if (entry.packed > MOST_CONFIG || head.getUint32(0, true) !== 0x04034b50) return "";
+      const start = entry.offset + 30 + head.getUint16(26, true) + head.getUint16(28, true);
+      const stored = file.slice(start, start + entry.packed).stream();
+      const plain = entry.method === 8 ? stored.pipeThrough(new DecompressionStream("deflate-raw")) : stored;
+      const base = JSON.parse(await new Response(plain).text()).base_model_name_or_path;
+      return typeof base === "string" ? base.slice(0, 300) : "";
+    } catch { return ""; }
+  }
+  // { said, adapter, problem: [what, what to do] } — a problem that the import would end with as well.
   return async (file) => {
     const cut = ["This isn't a complete zip archive.", "Make the zip again, or copy it again if copying was cut off."];
     try {
@@ -60,7 +75,10 @@ window.zipDirectory = (() => {
       if (nested) return { problem: [`${nested} is an archive itself.`, "Unpack it, and put its files into the zip."] };
       if (!kind && paths.some((path) => PICKLES.test(path))) return { problem: ["Its only weights are in a format that can run code when it is loaded.", "Convert them to safetensors, ONNX or GGUF first."] };
       if (!kind) return { problem: ["No weights were found: there is no .onnx, .safetensors or .gguf file.", "Put the weights beside config.json, and make the zip again."] };
-      return { said: `${files.length} ${files.length === 1 ? "file" : "files"} · ${kind}` };
+      const config = kind === "PEFT adapter" && files.find(({ path }) => CONFIG.test(path));
+      if (kind === "PEFT adapter" && !paths.some((path) => /\.safetensors$/i.test(path))) return { problem: ["The adapter has no adapter_model.safetensors.", "Save it with save_pretrained of peft, and make the zip again."] };
+      const adapter = config ? await named(file, config) : null;
+      return { adapter, said: `${files.length} ${files.length === 1 ? "file" : "files"} · ${kind}` };
     } catch { return { problem: ["The file can't be read.", "Choose it again."] }; }
   };
 })();

@@ -45,13 +45,14 @@ class EchoRuntime(Runtime[EchoOptions]):
     """Repeats the last message, one word at a time."""
 
     title = "Echo"
+    adapters = True
     options = EchoOptions
     ready_seconds = 30
 
     def check(self, model: Model, options: EchoOptions, host: Host) -> Sequence[Finding]:
         if options.refuse:
             return [Finding(Level.BLOCK, "refused", "Echo was told to refuse.", "Set refuse to false.")]
-        if model.format != "onnx":
+        if model.format != "onnx" and model.adapter is None:
             return [Finding(Level.BLOCK, "wrong_format", f"Echo can't repeat {model.format}.", "Import an ONNX model.")]
         return []
 
