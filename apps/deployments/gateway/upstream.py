@@ -49,6 +49,7 @@ class Connection(asyncio.Protocol):
         self.parser = httptools.HttpResponseParser(self)
         self.reader: Reader | None = None
         self.closed = False
+        self.full = False  # it takes no more at the moment
         self._fresh = False
         self._first = b""
         self.idle_since = 0.0
@@ -108,11 +109,13 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """asyncio: the engine takes no more at the moment."""
+        self.full = True
         if self.reader:
             self.reader.upload_may(False)
 
     def resume_writing(self) -> None:
         """asyncio: the engine takes more."""
+        self.full = False
         if self.reader:
             self.reader.upload_may(True)
 
