@@ -29,6 +29,8 @@ HELD = 64 * 1024  # bytes of an unfinished event that are held back at most
 
 def most(body: bytes) -> int | None:
     """The most completion tokens that a request asks for; None if it doesn't say."""
+    if b"max_" not in body:
+        return None  # as most requests: told ten times as fast
     found = MOST.findall(body) if len(body) <= NEAR else MOST.findall(body[:NEAR]) + MOST.findall(body[-NEAR:])
     asked = [number for number, _ in found if number]
     if not asked:

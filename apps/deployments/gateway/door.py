@@ -154,8 +154,10 @@ class Door(HttpToolsProtocol):
 
     def _again(self, data: bytes) -> bool:
         """The same head as last time, with the whole body: nothing is parsed."""
+        if self.closing or self._busy():
+            return False
         body = self.same.body(data)
-        if body is None or self.closing or self._busy():
+        if body is None:
             return False
         call = self.call = self.receiver = Call(self, self.same.meaning, keep_alive=True, old=False)
         call.body_ended = True

@@ -261,7 +261,8 @@ class Pool:
 
     def answered(self, replica_id: str) -> None:
         """The replica answers: whatever was held against it is forgotten."""
-        if self.failures.pop(replica_id, None):
+        if replica_id in self.failures:
+            del self.failures[replica_id]
             self.ejected.pop(replica_id, None)
 
     def tidy(self, now: float) -> None:
