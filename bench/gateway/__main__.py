@@ -16,7 +16,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from bench.gateway.cases import CASES, HELLO, Case, Row, wrk
-from bench.gateway.servers import ENGINE, GATEWAY, LITELLM, NGINX, ROUTER, Servers, Target, tools_missing
+from bench.gateway.servers import ENGINE, GATEWAY, GO, LITELLM, NGINX, ROUTER, Servers, Target, tools_missing
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 Medians = dict[str, dict[str, Row]]
@@ -94,6 +94,7 @@ def goals(medians: Medians) -> None:
     for text, value in (
         ("of nginx's requests/s, 32 connections (goal: 0.4)", of(many, GATEWAY, "rate") / of(many, NGINX, "rate")),
         ("of nginx's CPU a request", ours / of(many, NGINX, "cpu_us")),
+        ("of Go's ReverseProxy's CPU a request (goal: below 1)", ours / of(many, GO, "cpu_us")),
         ("of vllm-router's CPU a request (goal: below 1)", ours / of(many, ROUTER, "cpu_us")),
         ("LiteLLM's CPU a request, of ours (goal: 100)", of(many, LITELLM, "cpu_us") / ours),
         ("ms above nginx at 1 connection (goal: 0.3)", of(one, GATEWAY, "latency_ms") - of(one, NGINX, "latency_ms")),

@@ -20,6 +20,28 @@ http {{
       proxy_set_header Connection ""; }} }}
 }}
 """
+GO = """// The standard library's reverse proxy, as one would put it before an engine.
+package main
+
+import (
+	"log"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+)
+
+func main() {
+	engine, err := url.Parse(os.Args[2])
+	if err != nil {
+		log.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(engine)
+	proxy.FlushInterval = -1
+	proxy.Transport = &http.Transport{MaxIdleConns: 4096, MaxIdleConnsPerHost: 4096, DisableCompression: true}
+	log.Fatal(http.ListenAndServe(os.Args[1], proxy))
+}
+"""
 LITELLM = """
 model_list:
   - model_name: bench
@@ -73,3 +95,20 @@ def router(engine: int, port: int, metrics: int) -> list[str]:
     return [command_of("vllm-router"), "--host", "127.0.0.1", "--port", str(port), "--policy", "round_robin",
             "--worker-urls", f"http://127.0.0.1:{engine}", "--log-level", "error",
             "--prometheus-port", str(metrics)]  # fmt: skip
+
+
+def go(folder: Path, engine: int, port: int) -> list[str]:
+    """Go's `httputil.ReverseProxy` on one thread, compiled here: standard library only."""
+    if not shutil.which("go"):
+        raise Missing("Go isn't installed (Debian: apt-get install golang-go)")
+    place = folder / "go"
+    place.mkdir()
+    (place / "main.go").write_text(GO)
+    (place / "go.mod").write_text("module proxy\n")
+    env = {**os.environ, "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local", "GOPROXY": "off", "CGO_ENABLED": "0"}
+    built = subprocess.run(
+        ["go", "build", "-o", "proxy", "."], check=False, cwd=place, env=env, capture_output=True, text=True
+    )
+    if built.returncode:
+        raise Missing(f"Go's proxy can't be compiled: {built.stderr.strip()[-200:]}")
+    return [str(place / "proxy"), f"127.0.0.1:{port}", f"http://127.0.0.1:{engine}"]

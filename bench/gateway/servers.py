@@ -21,7 +21,7 @@ SERVER_CORE, LOAD_CORE = 0, 1
 PATH = "/v1/chat/completions"
 START_SECONDS = 120
 ENGINE, NGINX, GATEWAY = "engine itself", "nginx proxy_pass", "Modelyard gateway"
-ROUTER, LITELLM = "vllm-router", "LiteLLM proxy"
+GO, ROUTER, LITELLM = "Go ReverseProxy", "vllm-router", "LiteLLM proxy"
 ROWS = """
 import json
 from apps.apikeys import operations as apikeys
@@ -76,7 +76,9 @@ class Servers:
     def targets(self, wanted: Callable[[str], bool]) -> list[Target]:
         """Those that are wanted and can be had here."""
         found = [Target(ENGINE, f"http://127.0.0.1:{self.engine_port}{PATH}")]
-        makers = {NGINX: self.nginx, GATEWAY: self.gateway, ROUTER: self.router, LITELLM: self.litellm}
+        makers = {
+            NGINX: self.nginx, GATEWAY: self.gateway, GO: self.go, ROUTER: self.router, LITELLM: self.litellm,
+        }  # fmt: skip
         for name, make in makers.items():
             if wanted(name):
                 try:
@@ -90,6 +92,12 @@ class Servers:
         port = free_port()
         master = self.start(peers.nginx(self.folder, self.engine_port, port), SERVER_CORE, port)
         return Target(NGINX, f"http://127.0.0.1:{port}{PATH}", {}, psutil.Process(master.pid))
+
+    def go(self) -> Target:
+        """See `peers`."""
+        port = free_port()
+        process = self.start(peers.go(self.folder, self.engine_port, port), SERVER_CORE, port)
+        return ready(Target(GO, f"http://127.0.0.1:{port}{PATH}", {}, psutil.Process(process.pid)))
 
     def router(self) -> Target:
         """See `peers`."""

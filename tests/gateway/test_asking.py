@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apps.deployments.gateway import counting
 from apps.deployments.gateway.asking import Late, asking
 
 LONG = "a" * 200_000
@@ -65,3 +66,22 @@ def test_a_body_that_goes_on_before_it_is_whole(body: dict[str, Any], asks: bool
     told.pop("pad")
     assert (told, asked) == (wanted(body, asks), asks)
     assert len(made) == len(data) + Late.EXTRA
+
+
+@pytest.mark.parametrize(
+    ("body", "most"),
+    [
+        (b"{}", None),
+        (b'{"n": 3}', None),
+        (b'{"max_tokens": 10}', 10),
+        (b'{"max_tokens": 10, "max_completion_tokens": 12}', 12),
+        (b'{"max_tokens": 1e3}', 1000),
+        (b'{"max_tokens": 1e99}', counting.HIGHEST),
+        (b'{"max_tokens": 10, "n": 4}', 40),
+        (b'{"best_of":5,"n":2,"max_tokens":10}', 50),
+        (b'{"messages": ["\\"max_tokens\\": 99"], "max_tokens": 7, "n": 0}', 7),
+    ],
+)
+def test_what_a_request_asks_for_at_most(body: bytes, most: int | None) -> None:
+    """Of all its answers together, however the number is written."""
+    assert counting.most(body) == most

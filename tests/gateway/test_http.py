@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -107,6 +108,23 @@ def test_a_head_that_is_too_large_is_refused(yard: Yard) -> None:
     assert yard.engine.seen == []
 
 
+def test_a_large_head_is_refused_also_where_it_comes_at_once(yard: Yard) -> None:
+    with connected(yard) as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_000_000)
+        raw.sendall(head(yard, *(f"X-{number}: {'a' * 1000}" for number in range(90)), "Content-Length: 2") + b"{}")
+        assert everything(raw).startswith(b"HTTP/1.1 431 ")
+    assert yard.engine.seen == []
+
+
+def test_an_old_client_is_not_told_to_continue(yard: Yard) -> None:
+    with connected(yard) as raw:
+        old = head(yard, "Content-Length: 2", "Expect: 100-continue").replace(b"HTTP/1.1", b"HTTP/1.0")
+        raw.sendall(old)
+        time.sleep(0.3)
+        raw.sendall(b"{}")
+        assert everything(raw).startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_head_that_never_ends_is_cut_off(yard: Yard) -> None:
     """A drop every second keeps no connection: the whole head has twenty seconds."""
     began = time.monotonic()
@@ -190,6 +208,13 @@ def test_a_compressed_body_is_refused(yard: Yard) -> None:
     assert yard.engine.seen == []
 
 
+def test_a_body_that_is_packed_on_its_way_is_refused_too(yard: Yard) -> None:
+    with connected(yard) as raw:
+        raw.sendall(head(yard, "Transfer-Encoding: gzip, chunked") + b"2\r\n{}\r\n0\r\n\r\n")
+        assert everything(raw).split(b" ")[1] in {b"400", b"415"}
+    assert yard.engine.seen == []
+
+
 @pytest.mark.parametrize("line", ["X-A: 1\r\nHost: other", None])
 def test_one_host_is_named(yard: Yard, line: str | None) -> None:
     lines = head(yard, *([line] if line else []), "Content-Length: 2") + b"{}"
@@ -202,11 +227,13 @@ def test_one_host_is_named(yard: Yard, line: str | None) -> None:
 def test_trailers_are_dropped(yard: Yard) -> None:
     with connected(yard) as raw:
         raw.sendall(head(yard, "Transfer-Encoding: chunked", "Trailer: X-T", "Connection: close"))
-        raw.sendall(b"2\r\n{}\r\n0\r\nX-T: 1\r\nAuthorization: Bearer other\r\n\r\n")
+        raw.sendall(b"2\r\n{}\r\n0\r\nX-T: 1\r\nAuthorization: Bearer other\r\n")
+        raw.sendall(b"Traceparent: %b\r\nConnection: x-behave\r\n\r\n" % TRACE.encode())
         assert b'{"ok": true}' in everything(raw)
     seen = yard.engine.seen[0]
     assert (seen.body, seen.headers["content-length"]) == (b"{}", "2")
-    assert {"trailer", "x-t", "transfer-encoding"}.isdisjoint(seen.headers)
+    assert {"trailer", "x-t", "transfer-encoding", "traceparent"}.isdisjoint(seen.headers)
+    assert "x-behave" in seen.headers
 
 
 @pytest.mark.parametrize("behave", ["json", "events"])
@@ -311,6 +338,17 @@ def test_a_request_that_breaks_engines_breaks_two_at_most(make: Make) -> None:
     yard = make(engines=4)
     assert refusal(yard.post("close")) == (502, "engine_unreachable")
     assert sorted(len(engine.seen) for engine in yard.engines) == [0, 0, 1, 1]
+
+
+def test_a_request_that_ends_engines_ends_two_at_most(make: Make) -> None:
+    """Also over kept connections, where an end looks as if the connection had gone stale."""
+    yard = make(engines=4)
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: yard.post("slow").status_code, range(8))) == {200}
+    assert all(engine.seen for engine in yard.engines)
+    assert refusal(yard.post("die")) == (502, "engine_unreachable")
+    ended = [engine for engine in yard.engines if engine.seen[-1].headers["x-behave"] == "die"]
+    assert len(ended) == 2
 
 
 # --- who tries keys --------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What is wrong with the gateway, in words: where Redis is away, the ledger can't keep up, or calls are missing."""
 
+import asyncio
 import html
 import os
 import re
@@ -14,6 +15,8 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
+from apps.deployments.gateway import guard
+from apps.deployments.gateway.app import kept_up
 from apps.deployments.monitoring import snapshots, troubles
 from apps.deployments.usage.models import Gap
 from tests.gateway.conftest import eventually, start_web
@@ -87,3 +90,31 @@ def test_what_an_ended_process_counted_is_told_for_a_while(tmp_path: Path) -> No
     assert snapshots.read(tmp_path) == []
     for place in (first, again):
         place.close()
+
+
+def test_what_runs_behind_the_requests_begins_again_after_a_fault() -> None:
+    begun: list[int] = []
+
+    async def work() -> None:
+        begun.append(1)
+        if len(begun) < 3:
+            raise RuntimeError("a fault")
+
+    asyncio.run(asyncio.wait_for(kept_up(work), 10))
+    assert len(begun) == 3
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:1:2:3", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("10.0.0.1", "10.0.0.2", False),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.2", False),
+        ("", "testclient", False),
+    ],
+)
+def test_whose_guesses_are_counted_together(one: str, other: str, *, alike: bool) -> None:
+    """Who has an IPv6 address has all of its /64."""
+    assert (guard.neighbourhood(one) == guard.neighbourhood(other)) is alike

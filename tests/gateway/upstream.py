@@ -49,6 +49,9 @@ class Handler(socketserver.StreamRequestHandler):
             while header := self.rfile.readline().decode().strip():
                 name, _, value = header.partition(":")
                 headers[name.lower()] = value.strip()
+            if headers.get("x-behave") == "deaf":
+                self.engine.step.wait(30)  # takes nothing of the body
+                return
             seen = Seen(line, headers, self.body(headers), number)
             self.engine.seen.append(seen)
             behave = getattr(self, headers.get("x-behave", "json").replace("-", "_"))
@@ -133,6 +136,20 @@ class Handler(socketserver.StreamRequestHandler):
         except OSError:
             self.engine.cancelled.set()
         return False
+
+    def slow(self) -> None:
+        time.sleep(0.3)
+        self.json()
+
+    def die(self) -> bool:
+        """What was asked ends the engine: it listens no more."""
+        self.server.shutdown()
+        self.server.server_close()
+        return False
+
+    def large(self) -> None:
+        """An answer of as many bytes as its request asks for."""
+        self.answer("200 OK", b"x" * json.loads(self.engine.seen[-1].body)["size"])
 
     def silent(self) -> bool:
         """Never answers; notices when the caller is gone."""

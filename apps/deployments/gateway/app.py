@@ -1,9 +1,11 @@
 """The gateway of one web process: what it knows, what it counts, and what runs behind the requests."""
 
 import asyncio
+import logging
 import time
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
@@ -22,6 +24,7 @@ from apps.deployments.monitoring import snapshots
 if TYPE_CHECKING:
     from apps.deployments.gateway.exchange import Exchange
 
+logger = logging.getLogger(__name__)
 THREADS = 4  # that load keys and routes, and write; a hit in memory needs none
 TICK = 0.5  # seconds between two looks at what takes too long
 
@@ -59,16 +62,16 @@ class Gateway:
         self.recorder = Recorder(self.threads)
         self.limits = Keeper()
         self.place = snapshots.Place(settings.RUN_DIR)
-        work = (
-            self.feed.run(),
-            self.limits.run(),
-            self.recorder.run(),
-            self.watch(),
-            inflight.publish(self.pool.in_flight),
-            self.last_used.run(self.threads),
-            snapshots.publish(self, self.place),
+        work: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = (
+            self.feed.run,
+            self.limits.run,
+            self.recorder.run,
+            self.watch,
+            lambda: inflight.publish(self.pool.in_flight),
+            lambda: self.last_used.run(self.threads),
+            lambda: snapshots.publish(self, self.place),
         )
-        self.tasks = [asyncio.create_task(each) for each in work]
+        self.tasks = [asyncio.create_task(kept_up(each)) for each in work]
 
     async def shutdown(self) -> None:
         """End it; what was noted is written."""
@@ -96,6 +99,16 @@ class Gateway:
     def client_of(self, call: "Exchange") -> str:
         """The caller's address: the peer's, or what a proxy that the operator trusts says it is."""
         return addresses.caller(call.door.peer, call.head.headers, self.trusted)
+
+
+async def kept_up(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Begin it again when it fails: without it limits, revocations or the ledger would stand still unseen."""
+    while True:
+        try:
+            return await work()
+        except Exception:
+            logger.exception("what runs behind the requests failed, and begins again")
+            await asyncio.sleep(TICK)
 
 
 def _load_table(deployment_id: str) -> paths.Table | None:

@@ -17,7 +17,7 @@ NEAR = 64 * 1024  # bytes from the beginning or the end in which keys are looked
 
 def asking(body: bytes) -> tuple[bytes, bool]:
     """A request's body as the engine gets it, and whether it asks for usage that its caller didn't ask for."""
-    found = _find(STREAMED, body)
+    found = _find(STREAMED, body) if b'"stream"' in body else None
     if found is None:
         return body, False
     if OPTIONS.search(body) is None:

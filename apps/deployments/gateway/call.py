@@ -126,7 +126,7 @@ class Call(Exchange):
         self.counted = self.opened = True
         if route.captures:
             self.captured = []
-        if head.expects and not self.size and not self.body_ended:
+        if head.expects and not self.size and not self.body_ended and not self.old:
             self.door.transport.write(CONTINUE)
         if self.body_ended or self.size > REPLAYABLE:
             self._admit()
@@ -247,6 +247,7 @@ class Call(Exchange):
             connection = await self.gateway.pool.connect(backend, self.route.timeouts.connect)
         except Broken as error:
             if not self.done:
+                self.broken += backend.replica_id == self.doubtful  # its connection wasn't stale: it died
                 self._lost(error, stale=False)
             return
         if self.done:
@@ -276,7 +277,8 @@ class Call(Exchange):
         if not self.body_ended:
             self.uploading = True
             self.body = b""
-            self.door.flow.resume_reading()
+            if not connection.full:
+                self.door.flow.resume_reading()
 
     def upload_may(self, go_on: bool) -> None:
         """The engine takes more of the body, or doesn't at the moment: the caller is held back as well."""
@@ -287,6 +289,8 @@ class Call(Exchange):
         """The engine broke off. Nothing was answered yet: another replica, or a new connection for a stale one."""
         if not self.done:
             stale = connection.used > 1
+            if stale:
+                self.doubtful = self.backend.replica_id
             self.broken += not stale
             self._lost(error, stale=stale)
 
@@ -305,14 +309,15 @@ class Call(Exchange):
             self._fail(errors.engine_broke())
 
     def _try_again(self, stale: bool) -> bool:
-        backends = self.route.backends
-        self.tried |= {self.backend.replica_id}
-        if any(each.replica_id not in self.tried for each in backends):
-            self._send_to(self.gateway.pool.choose(backends, self.tried), fresh=True)
-            return True
         if stale:
             self._send_to(self.backend, fresh=True)
-        return stale
+            return True
+        backends = self.route.backends
+        self.tried |= {self.backend.replica_id}
+        if all(each.replica_id in self.tried for each in backends):
+            return False
+        self._send_to(self.gateway.pool.choose(backends, self.tried), fresh=True)
+        return True
 
     # --- the answer ----------------------------------------------------------------------------------------------
 

@@ -11,7 +11,11 @@ from typing import Any
 PROMPT = re.compile(rb'"(?:prompt|input)_tokens"\s*:\s*(\d{1,12})')
 COMPLETION = re.compile(rb'"(?:completion|output)_tokens"\s*:\s*(\d{1,12})')
 TOTAL = re.compile(rb'"total_tokens"\s*:\s*(\d{1,12})')
-MOST = re.compile(rb'"(?:max_tokens|max_completion_tokens|max_output_tokens|max_new_tokens)"\s*:\s*(\d{1,9})')
+MOST = re.compile(
+    rb'"(?:(?:max_tokens|max_completion_tokens|max_output_tokens|max_new_tokens)"\s*:\s*(\d{1,12}(?:\.\d+)?(?:[eE]\+?\d\d?)?)'
+    rb'|(?:n|best_of)"\s*:\s*(\d{1,4}))'
+)
+HIGHEST = 10**12  # tokens that a request is taken to ask for at most
 STREAMING_PATHS = frozenset({"/v1/chat/completions", "/v1/completions"})  # those with `stream_options`
 TEXT_PATHS = STREAMING_PATHS | {"/v1/responses", "/generate", "/generate_stream"}
 EMBEDDING_PATHS = frozenset({"/v1/embeddings", "/v1/rerank", "/v1/score", "/v1/classify", "/classify"})
@@ -25,8 +29,14 @@ HELD = 64 * 1024  # bytes of an unfinished event that are held back at most
 
 def most(body: bytes) -> int | None:
     """The most completion tokens that a request asks for; None if it doesn't say."""
+    if b"max_" not in body:
+        return None  # as most requests: told ten times as fast
     found = MOST.findall(body) if len(body) <= NEAR else MOST.findall(body[:NEAR]) + MOST.findall(body[-NEAR:])
-    return max(map(int, found)) if found else None
+    asked = [number for number, _ in found if number]
+    if not asked:
+        return None
+    answers = max((int(number) for _, number in found if number), default=1)
+    return min(int(max(map(float, asked))) * max(answers, 1), HIGHEST)
 
 
 def read(tail: bytes) -> tuple[int, int] | None:

@@ -4,6 +4,7 @@ It is uvicorn's own protocol with another room in it: accepting, parsing, flow c
 request below ASGI costs a fraction of what it costs above it (see docs/performance.md).
 """
 
+import logging
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,10 +19,12 @@ from apps.deployments.gateway.heads import MISSES, Head, Same
 if TYPE_CHECKING:
     from apps.deployments.gateway.app import Gateway
 
+logger = logging.getLogger(__name__)
 PREFIXES = (b"/d/", b"/v1/")
 MAX_HEAD = 64 * 1024  # bytes of a request line and headers
 HEAD_SECONDS = 20.0  # that a head may take from its first byte
 LINGER = 5.0  # seconds that the rest of a refused body is read
+FLUSH = 20.0  # seconds that a caller has to take the end of the last answer
 SYNTHETIC = b"POST / HTTP/1.1\r\n%b\r\n\r\n"
 
 
@@ -38,8 +41,10 @@ class Door(HttpToolsProtocol):
         self.in_head = self.muted = self.closing = False
         self._between = True  # the parser waits for the beginning of a request
         self.head_size = 0
+        self.leaving_since = 0.0
         self.same = Same()
         self._first = b""
+        self._read = 0  # bytes in which the head that is being parsed came, at most
         self.quiet_since = time.monotonic()
         self.peer = ""
 
@@ -67,13 +72,17 @@ class Door(HttpToolsProtocol):
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
         if self._between:
-            if self.same.meaning is not None and self.call is None and self._again(data):
+            if self.same.meaning is not None and self._again(data):
                 return
             self._first = data
+        self._read = self.head_size + len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._without_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserCallbackError:
+            logger.exception("a request failed")
+            self._refuse(errors.gateway_failed())
         except httptools.HttpParserError:
             self._refuse(errors.bad_request())
         self._first = b""
@@ -93,6 +102,8 @@ class Door(HttpToolsProtocol):
         super().resume_writing()
         if self.call:
             self.call.caller_takes(True)
+        else:
+            self._next()
 
     # --- httptools -----------------------------------------------------------------------------------------------
 
@@ -107,8 +118,9 @@ class Door(HttpToolsProtocol):
             self.quiet_since = time.monotonic()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """httptools: one header."""
-        self.headers.append((name.lower(), value))
+        """httptools: one header; what comes behind a body is none of the request's."""
+        if self.in_head:
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """httptools: the head is whole."""
@@ -116,6 +128,10 @@ class Door(HttpToolsProtocol):
             return
         self.in_head = False
         if self.closing:
+            return
+        if self._read > MAX_HEAD and sum(len(n) + len(v) + 4 for n, v in self.headers) + len(self.url) > MAX_HEAD:
+            self.receiver = None
+            self._refuse(errors.head_too_large(MAX_HEAD))
             return
         if not self.url.startswith(PREFIXES):
             self.receiver = None
@@ -138,8 +154,10 @@ class Door(HttpToolsProtocol):
 
     def _again(self, data: bytes) -> bool:
         """The same head as last time, with the whole body: nothing is parsed."""
+        if self.closing or self._busy():
+            return False
         body = self.same.body(data)
-        if body is None or self.closing or (self.cycle is not None and not self.cycle.response_complete):
+        if body is None:
             return False
         call = self.call = self.receiver = Call(self, self.same.meaning, keep_alive=True, old=False)
         call.body_ended = True
@@ -177,16 +195,19 @@ class Door(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """A request of Django's that came behind one of the gateway's waits for it."""
-        if self.call:
+        if self.call or self.pipeline:
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, app))
         else:
-            self.running = cycle
-            super()._start_asgi_task(cycle, app)
+            self._run_django(cycle, app)
+
+    def _run_django(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self.running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
         """uvicorn: Django has answered."""
-        if self.pipeline and isinstance(self.pipeline[-1][0], Call):
+        if self.pipeline:
             self.server_state.total_requests += 1
             self._next()
         else:
@@ -202,9 +223,13 @@ class Door(HttpToolsProtocol):
     # --- the gateway ---------------------------------------------------------------------------------------------
 
     def _busy(self) -> bool:
-        return self.call is not None or bool(self.pipeline) or (
-            self.cycle is not None and not self.cycle.response_complete
-        )  # fmt: skip
+        """Is anything being answered, or was not taken yet by the caller? Then what comes next waits."""
+        return (
+            self.call is not None
+            or self.flow.write_paused
+            or bool(self.pipeline)
+            or (self.cycle is not None and not self.cycle.response_complete)
+        )
 
     def answered(self, call: Exchange) -> None:
         """A call has its whole answer: the next request, or a wait for one."""
@@ -219,20 +244,26 @@ class Door(HttpToolsProtocol):
             self._linger()
         elif not call.keep_alive:
             self.transport.close()
+        elif self.pipeline:
+            self.loop.call_soon(self._next)  # not at once: answers that need no waiting would pile up on the stack
         else:
-            self._next()
+            self.flow.resume_reading()
 
     def _next(self) -> None:
-        if self.transport.is_closing():
+        """Begin with what waits, once the caller has taken the answers before it; read on when nothing waits."""
+        if self.flow.write_paused or self._answering() or self.transport.is_closing():
             return
-        self.flow.resume_reading()
-        if self.pipeline:
-            waiting, app = self.pipeline.pop()
-            if isinstance(waiting, Call):
-                self.call = waiting
-                waiting.begin()
-            else:
-                self._start_asgi_task(waiting, app)
+        waiting, app = self.pipeline.pop() if self.pipeline else (None, None)
+        if not self.pipeline:
+            self.flow.resume_reading()
+        if isinstance(waiting, Call):
+            self.call = waiting
+            waiting.begin()
+        elif waiting is not None:
+            self._run_django(waiting, app)
+
+    def _answering(self) -> bool:
+        return self.call is not None or (self.running is not None and not self.running.response_complete)
 
     def _linger(self) -> None:
         """Throw the rest of a body away for a while: closing at once would take the answer from the caller."""
@@ -276,12 +307,18 @@ class Door(HttpToolsProtocol):
             self.data_received(rest)
 
     def tick(self, now: float) -> None:
-        """End a call that takes too long; hang up on those who never finish asking."""
+        """End a call that takes too long; hang up on those who never finish asking, or never take their answer."""
+        if self.transport.is_closing():
+            self.leaving_since = self.leaving_since or now
+            if now - self.leaving_since > FLUSH:
+                self.transport.abort()
+            return
         if self.call:
             self.call.tick(now)
-        if self.in_head and not self.call and now - self.quiet_since > HEAD_SECONDS:
+        elif self.in_head and now - self.quiet_since > HEAD_SECONDS:
             self._refuse(errors.head_too_slow(HEAD_SECONDS))
-            return
-        idle = self.timeout_keep_alive_task is None and not self._busy() and not self.in_head
-        if idle and now - self.quiet_since > self.timeout_keep_alive:
+        elif now - self.quiet_since > self.timeout_keep_alive and self._idle():
             self.transport.close()
+
+    def _idle(self) -> bool:
+        return not (self.in_head or self.timeout_keep_alive_task or self._answering())

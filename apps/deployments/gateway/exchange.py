@@ -35,7 +35,7 @@ class Exchange:
     table: Table | None = None
     traffic: Traffic  # once it was let in
     terms: Terms | None = None
-    path = ""
+    path = doubtful = ""
     target = b""
     parts: list[bytes] = NO_PARTS
     body = b""
@@ -95,6 +95,8 @@ class Exchange:
 
     def _fail(self, refused: errors.Refused) -> None:
         """An engine or the caller failed half-way; if the answer has begun, it is cut."""
+        if self.done:
+            return
         if self.started:
             self.error = refused.code
             self._end()
@@ -162,12 +164,19 @@ class Exchange:
         if limits.total and now - self.began > limits.total:
             self._time_out(limits.total)
         elif not self.body_ended and not self.started:
-            if silent > limits.idle and not self.admitted:
-                self._fail(errors.too_slow(limits.idle))
+            if silent > limits.idle:
+                self._stalled(limits.idle)
         elif self.connection is not None:
             patience = limits.idle if self.started else limits.first_byte
             if silent > patience:
                 self._time_out(patience)
+
+    def _stalled(self, seconds: float) -> None:
+        """No more of the body came: because the caller sends none, or because the engine takes none."""
+        if not self.door.flow.read_paused:
+            self._fail(errors.too_slow(seconds))
+        elif self.uploading:
+            self._time_out(seconds)
 
     def _time_out(self, seconds: float) -> None:
         self._leave_engine()
@@ -181,6 +190,8 @@ class Exchange:
         self.engaged, self.connection = False, None
         pool = self.gateway.pool
         if connection is not None:
+            if self.caller_full and not connection.closed:
+                connection.transport.resume_reading()  # the next call over it has another caller
             if self.uploading and not self.body_ended:
                 connection.close()  # answered before it had the whole body: nothing else may go over it
             pool.give_back(backend, connection, self.active_at)

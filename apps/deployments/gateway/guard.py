@@ -1,6 +1,7 @@
 """Slows those who try keys: by address, longer each time, and alike for every kind of wrong key."""
 
 import time
+from ipaddress import IPv6Address, ip_address
 
 FREE = 10  # failures of one address before they cost time
 FORGET = 60.0  # seconds without a failure after which an address starts afresh
@@ -22,6 +23,7 @@ class Guard:
         now = time.monotonic()
         if not guess:
             return STEP - (now - began) % STEP
+        client = neighbourhood(client)
         count, last = self._failures.pop(client, (0, now))
         count = 1 if now - last > FORGET else count + 1
         if len(self._failures) >= SIZE:
@@ -31,3 +33,14 @@ class Guard:
             return None
         grid = STEP - (now - began) % STEP
         return grid + (min(0.1 * 2.0 ** min(count - FREE, 10), LONGEST) if count > FREE else 0)
+
+
+def neighbourhood(client: str) -> str:
+    """What counts as one address: of IPv6 a /64, since whoever has one address there has all."""
+    try:
+        address = ip_address(client.partition("%")[0])
+    except ValueError:
+        return client
+    if isinstance(address, IPv6Address) and not address.ipv4_mapped:
+        return address.exploded[:19]
+    return client

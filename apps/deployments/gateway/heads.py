@@ -76,6 +76,8 @@ class Head:
             self.length = value
         elif name == b"transfer-encoding":
             self.chunked = True
+            if value.lower() != b"chunked":
+                self.encoding = value  # the body is packed before it is cut into chunks
         elif name == b"expect":
             self.expects = value.lower() == b"100-continue"
         elif name == b"x-request-id":

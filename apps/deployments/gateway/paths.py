@@ -14,6 +14,7 @@ PREFIX = re.compile(r"^/d/([^/]*)(/.*)?$")
 
 
 KNOWN = 1000  # addresses of one deployment whose path was compared before
+LONG = 500  # bytes of an address that isn't remembered
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Table:
                 raise errors.other_deployment()
             self._check(method, path)
             found = path, path.encode("ascii") + mark + query
-            if len(self.known) < KNOWN:
+            if len(self.known) < KNOWN and len(url) < LONG:
                 self.known[(method, url)] = found
         return found
 

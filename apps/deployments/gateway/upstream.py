@@ -49,6 +49,7 @@ class Connection(asyncio.Protocol):
         self.parser = httptools.HttpResponseParser(self)
         self.reader: Reader | None = None
         self.closed = False
+        self.full = False  # it takes no more at the moment
         self._fresh = False
         self._first = b""
         self.idle_since = 0.0
@@ -108,11 +109,13 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """asyncio: the engine takes no more at the moment."""
+        self.full = True
         if self.reader:
             self.reader.upload_may(False)
 
     def resume_writing(self) -> None:
         """asyncio: the engine takes more."""
+        self.full = False
         if self.reader:
             self.reader.upload_may(True)
 
@@ -258,7 +261,8 @@ class Pool:
 
     def answered(self, replica_id: str) -> None:
         """The replica answers: whatever was held against it is forgotten."""
-        if self.failures.pop(replica_id, None):
+        if replica_id in self.failures:
+            del self.failures[replica_id]
             self.ejected.pop(replica_id, None)
 
     def tidy(self, now: float) -> None:

@@ -103,6 +103,7 @@ class Budget:
         )
         most = limits.concurrent_requests
         self.places = Places(f"{subject}:now", most) if most is not None else None
+        self.former: Places | None = None  # of requests under way from when there was such a limit
 
 
 def headers(budgets: list[Budget], now: float) -> bytes:

@@ -52,8 +52,11 @@ class Keeper:
 
     def _hand_over(self, old: Budget, new: Budget) -> None:
         """Limits were changed: leases go back, and what is under way keeps its places."""
-        if old.places and new.places:
-            new.places.used, new.places.held = old.places.used, old.places.used
+        former = old.places or old.former
+        if former and new.places:
+            new.places.used = new.places.held = former.used
+        elif former:
+            new.former = former
         self.retired.append(old)
         self.generation += 1
 
