@@ -102,6 +102,11 @@ def _features(launch: LaunchContext[VllmOptions]) -> Iterator[str]:
         template = launch.workdir / "chat_template.jinja"
         template.write_text(options.chat_template)
         yield f"--chat-template={template}"
+    yield from _adapters(launch)
+
+
+def _adapters(launch: LaunchContext[VllmOptions]) -> Iterator[str]:
+    options = launch.options
     if own := launch.model.adapter:
         yield f"--max-lora-rank={least_rank(own)}"
     if own or options.lora_adapters:

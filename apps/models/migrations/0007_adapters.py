@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('models', '0005_uploads'),
+        ('models', '0006_rule_overrides'),
     ]
 
     operations = [
