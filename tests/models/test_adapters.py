@@ -157,8 +157,8 @@ def test_the_api_tells_the_base(adapter: Model, base: Model, person: User, clien
 
 def test_the_pages_show_both_ways(adapter: Model, base: Model, person: User, client: Any) -> None:
     client.force_login(person)
-    assert f"/models/model/{base.pk}/" in client.get(f"/admin/models/model/{adapter.pk}/change/").text
-    assert f"/models/model/{adapter.pk}/" in client.get(f"/admin/models/model/{base.pk}/change/").text
+    assert f"/models/model/{base.pk}/" in client.get(f"/admin/models/model/{adapter.pk}/lineage/").text
+    assert f"/models/model/{adapter.pk}/" in client.get(f"/admin/models/model/{base.pk}/lineage/").text
     assert f'value="{base.pk}"' in client.get("/admin/models/model/import/").text
 
 

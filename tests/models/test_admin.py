@@ -176,7 +176,7 @@ def test_a_failure_is_shown_with_cause_and_the_button_that_mends_it(make_zip: Zi
     browser = client()
     html = browser.get(page(model)).content.decode()
     assert "Convert them to safetensors" in html
-    assert "rules/#MYI010" in html
+    assert "rules/#MYI015" in html
     assert "What it was imported from wasn&#x27;t kept" in html or "What it was imported from wasn't kept" in html
     assert "Retry import" not in html
     assert "Deploy this model" not in html

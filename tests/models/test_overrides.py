@@ -151,7 +151,7 @@ def test_the_page_overrides_once_with_a_reason(pickled: Model) -> None:
     browser.post(f"{page}override/", body)
     assert RuleOverride.objects.get().by_name == "Platform admins"
     assert again(pickled).status == Status.READY
-    assert REASON in browser.get(f"{page}change/").content.decode()
+    assert REASON in browser.get(f"{page}report/").content.decode()
 
 
 @pytest.mark.parametrize("group", ["Viewers", "Deployers"])

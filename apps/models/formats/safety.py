@@ -16,6 +16,8 @@ CONVERT = "Convert them to safetensors (save_pretrained of transformers does), O
 CODE = (".py", ".pyc", ".so", ".dll", ".dylib", ".pyd", ".exe", ".sh", ".js")
 OWN_MODULES = re.compile(r"^sentence_transformers\.")
 CODE_KEYS = frozenset({"auto_map", "custom_pipelines", "trust_remote_code"})
+OWN_READERS = frozenset({"tokenizer.json", "deployconfig.json"})
+"""Documents that are read with bounds of their own, elsewhere."""
 SHOWN = 5
 
 
@@ -57,7 +59,7 @@ def everything(folder: Path, paths: list[str], facts: Facts) -> None:
     facts.passed("MYI017", "No file is a pickle under another name.")
     facts.passed("MYI018", "Every file is what its name says.")
     code, found = [path for path in paths if path.lower().endswith(CODE)], facts.chat_templates
-    for path, value in documents.every(folder, [path for path in paths if path != "tokenizer.json"], facts.policy):
+    for path, value in documents.every(folder, [path for path in paths if path not in OWN_READERS], facts.policy):
         code += _code(path, value)
         found += templates.of_document(path, value)
     found += templates.of_files(folder, paths)
