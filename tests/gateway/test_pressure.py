@@ -69,6 +69,20 @@ def test_hundreds_of_requests_in_one_go_are_all_answered(yard: Yard, path: str) 
     assert found.count(b"HTTP/1.1 ") == 600
 
 
+def test_a_head_that_ends_a_read_of_many_requests_is_no_large_head(yard: Yard) -> None:
+    """What came before it in the same read is none of it, and a refusal without a body ends no connection."""
+    request = head(yard, method="GET", path="/v1/nothing")
+    many, cut = request * 480, len(request) // 2  # 73 kB, which the socket takes while nobody reads
+    with connected(yard) as raw:
+        raw.sendall(head(yard, "Content-Length: 2", behave="slow") + b"{}" + request)
+        time.sleep(0.2)  # the second one waits, and reading with it
+        raw.sendall(many + request[:cut])
+        found = until(raw, lambda data: data.count(b"HTTP/1.1 ") >= 482)
+        raw.sendall(request[cut:])
+        found += until(raw, lambda data: b"HTTP/1.1 404" in data)
+    assert found.count(b"HTTP/1.1 ") == 483
+
+
 def test_who_never_takes_the_end_of_an_answer_is_hung_up_on(yard: Yard) -> None:
     with connected(yard) as raw:
         raw.sendall(head(yard, "Content-Length: 40", behave="large") + asked(20_000_000))

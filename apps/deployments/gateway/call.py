@@ -168,6 +168,8 @@ class Call(Exchange):
 
     def on_body_end(self) -> None:
         """The body is whole."""
+        if self.body_ended:
+            return  # there was none
         self.body_ended = True
         if self.done:
             if self.door.call is None:

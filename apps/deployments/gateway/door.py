@@ -45,6 +45,7 @@ class Door(HttpToolsProtocol):
         self.same = Same()
         self._first = b""
         self._read = 0  # bytes in which the head that is being parsed came, at most
+        self._new_head = False  # did a head begin in the last read?
         self.quiet_since = time.monotonic()
         self.peer = ""
 
@@ -75,7 +76,8 @@ class Door(HttpToolsProtocol):
             if self.same.meaning is not None and self._again(data):
                 return
             self._first = data
-        self._read = self.head_size + len(data)
+        self._read = (self._read if self.in_head else 0) + len(data)
+        self._new_head = False
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -86,7 +88,7 @@ class Door(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(errors.bad_request())
         self._first = b""
-        if self.in_head:
+        if self.in_head and not self._new_head:  # most of the read in which it began may be other requests
             self.head_size += len(data)
             if self.head_size > MAX_HEAD:
                 self._refuse(errors.head_too_large(MAX_HEAD))
@@ -113,7 +115,7 @@ class Door(HttpToolsProtocol):
         self.headers = []
         if not self.muted:
             self._between = False
-            self.in_head = True
+            self.in_head = self._new_head = True
             self.head_size = 0
             self.quiet_since = time.monotonic()
 
@@ -142,6 +144,7 @@ class Door(HttpToolsProtocol):
         old = parser.get_http_version() != "1.1"
         head = Head(parser.get_method(), self.url, self.headers)
         call = Call(self, head, keep and not old, old)
+        call.body_ended = head.alone
         self.receiver = call
         if self._first and call.keep_alive and not head.expects and self.same.misses < MISSES:
             self.same.learn(self._first, head)

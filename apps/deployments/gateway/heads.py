@@ -66,6 +66,7 @@ class Head:
                     self.encoding = pair[1]
                 passed.append(b"%b: %b\r\n" % pair)
         self.passed = passed
+        self.alone = not self.chunked and self.length in {None, b"0"}  # no body follows
 
     def _own(self, name: bytes, value: bytes) -> None:
         if name == b"authorization":
