@@ -130,7 +130,9 @@ def test_delete_while_deployed_is_refused_and_not_offered(deployment: Deployment
 def test_a_change_needs_a_post(deployment: Deployment) -> None:
     client = person()
     for verb in ("deploy", "retrigger", "undeploy", "delete"):
-        assert client.get(page(deployment, "do", verb)).status_code == 405
+        assert client.get(page(deployment, "do", verb)).status_code == 302
+        deployment.refresh_from_db()
+        assert (deployment.status, deployment.generation) == (Status.READY_TO_DEPLOY, 0)
 
 
 def test_a_post_needs_the_sites_own_form(deployment: Deployment) -> None:

@@ -57,7 +57,7 @@ def files(request: HttpRequest, pk: str) -> HttpResponseBase:
     model = tabs.find(request, pk)
     revisions = list(model.revisions.values_list("number", flat=True))
     asked = request.GET.get("revision", "")
-    revision = int(asked) if asked.isdecimal() and int(asked) in revisions else model.revision
+    revision = next((number for number in revisions if str(number) == asked), model.revision)
     found = model.all_files.filter(revision=revision).order_by("path")
     if request.GET.get("as") == "sha256sum":
         return _sums(model, found)
