@@ -34,7 +34,7 @@ def no_csrf(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa: AR
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 (Django's name)
     """404: there is nothing at this address."""
-    step = _("It may have been deleted since, or the address has a slip: look for it in the lists, or with Ctrl+K.")
+    step = _("It may have been deleted since, or the address has a slip: look for it in the lists.")
     return _answer(request, Problem("not_found", _("There is nothing at this address."), step, status=404))
 
 

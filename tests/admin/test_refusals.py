@@ -73,3 +73,16 @@ def test_a_verb_that_a_connection_does_not_have_is_no_address(db: None) -> None:
 
 def test_a_revision_of_many_digits_is_the_newest_one(model: Any) -> None:  # noqa: F811
     assert person().get(f"/admin/models/model/{model.pk}/files/?revision={'9' * 5000}").status_code == 200
+
+
+def test_two_people_who_edit_a_model_are_told_and_nothing_typed_is_lost(model: Any) -> None:  # noqa: F811
+    address, client = f"/admin/models/model/{model.pk}/edit/", person()
+    seen = client.get(address).context["form"]["seen"].value()
+    client.post(address, {"description": "first", "tags": "eu", "seen": seen})
+    late = client.post(address, {"description": "second", "tags": "us", "seen": seen})
+    html = late.content.decode()
+    assert "Somebody else has changed this meanwhile." in html
+    assert (model.__class__.objects.get().description, "first" in html, "second" in html) == ("first", True, True)
+    again = {"description": "second", "tags": "us", "seen": late.context["form"]["seen"].value()}
+    assert client.post(address, again).status_code == 302
+    assert model.__class__.objects.get().description == "second"
