@@ -38,6 +38,7 @@ def keys(request: HttpRequest, pk: str) -> HttpResponse:
     rows = deployment.api_keys.select_related("created_by", "successor")[:KEYS_SHOWN]
     context = {
         "keys": [(row, words.badge(row), words.limits(row)) for row in rows],
+        "more_keys": len(rows) == KEYS_SHOWN,
         "form": form,
         "form_id": console.form_id(),
         "may_create": console.may(request, ADD),
