@@ -13,6 +13,8 @@ from apps.apikeys import words
 from apps.apikeys.models import ApiKey
 from modelyard import console
 
+DEPLOYMENTS = 200  # offered to choose from at most
+
 
 class StateFilter(admin.SimpleListFilter):
     """Keys by whether they still open anything."""
@@ -37,6 +39,23 @@ class StateFilter(admin.SimpleListFilter):
         return queryset if chosen is None else queryset & chosen
 
 
+class DeploymentFilter(admin.SimpleListFilter):
+    """Keys of one deployment; the search finds those that aren't offered by their name."""
+
+    title = "deployment"
+    parameter_name = "deployment__id__exact"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Deployments that have a key, by name, and the one that was asked for."""
+        rows = ApiKey.objects.order_by("deployment__name").values_list("deployment_id", "deployment__name").distinct()
+        asked = rows.filter(deployment=request.GET.get(self.parameter_name, ""))
+        return list(dict([*asked, *rows[:DEPLOYMENTS]]).items())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+        """Those of the chosen one."""
+        return queryset.filter(deployment=self.value()) if self.value() else queryset
+
+
 @admin.register(ApiKey)
 class ApiKeyAdmin(console.ModelAdmin):
     """All keys, to see who may call what and since when."""
@@ -45,7 +64,7 @@ class ApiKeyAdmin(console.ModelAdmin):
         "named", "of", "state", "limits", "scope", "created_by", "created_at", "used", "expires_at",
     ]  # fmt: skip
     list_display_links = None
-    list_filter: ClassVar = [StateFilter, ("deployment", admin.RelatedOnlyFieldListFilter)]
+    list_filter: ClassVar = [StateFilter, DeploymentFilter]
     list_select_related: ClassVar = ["deployment", "created_by"]
     search_fields: ClassVar = ["name", "prefix", "notes", "deployment__name"]
     search_help_text = "Name, key, notes or deployment"

@@ -8,7 +8,6 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
-from django.views.decorators.http import require_POST
 
 from apps.deployments import bulk
 from apps.deployments.models import Deployment
@@ -43,7 +42,7 @@ def confirm(request: HttpRequest, name: str, rows: Sequence[Deployment]) -> Http
     return TemplateResponse(request, "deployments/admin/bulk.html", context)
 
 
-@require_POST
+@console.posted(LIST)
 def do(request: HttpRequest, name: str) -> HttpResponse:
     """Do it, as the deployments are now."""
     verb = bulk.VERBS.get(name)

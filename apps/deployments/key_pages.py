@@ -6,7 +6,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST
 
 from apps.apikeys import operations, words
 from apps.apikeys.forms import EditKeyForm, NewKeyForm, RotateForm
@@ -39,6 +38,7 @@ def keys(request: HttpRequest, pk: str) -> HttpResponse:
     rows = deployment.api_keys.select_related("created_by", "successor")[:KEYS_SHOWN]
     context = {
         "keys": [(row, words.badge(row), words.limits(row)) for row in rows],
+        "more_keys": len(rows) == KEYS_SHOWN,
         "form": form,
         "form_id": console.form_id(),
         "may_create": console.may(request, ADD),
@@ -81,7 +81,7 @@ def rotate_key(request: HttpRequest, pk: str, key_id: str) -> HttpResponse:
     return there
 
 
-@require_POST
+@console.posted("admin:deployments_deployment_keys", "pk")
 def revoke_key(request: HttpRequest, pk: str, key_id: str) -> HttpResponse:
     """End one key."""
     _, row = _find(request, pk, key_id)

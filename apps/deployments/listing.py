@@ -79,7 +79,6 @@ def actions_of(deployment: Deployment, request: HttpRequest) -> str:
     may = console.person(request).has_perm
     context = {
         "deployment": deployment,
-        "may_curl": True,
         "may_keys": may("apikeys.view_apikey"),
         "may_retrigger": deployment.status in RETRIGGERABLE and may("deployments.deploy_deployment"),
         "may_deploy": deployment.status == Status.READY_TO_DEPLOY

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods
 
 from apps.apikeys import operations as apikeys
 from apps.deployments import operations
@@ -28,12 +28,12 @@ VERBS: dict[str, tuple[str, Callable[..., Any], str]] = {
 }
 
 
-@require_POST
+@console.posted("admin:deployments_deployment_detail", "pk")
 def do(request: HttpRequest, pk: str, verb: str) -> HttpResponse:
     """Deploy, re-trigger, undeploy or delete."""
     deployment = find(request, pk)
     if verb not in VERBS:
-        return HttpResponse(status=404)
+        raise Http404
     permission, operation, done = VERBS[verb]
     console.require(request, permission)
     name = deployment.name

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect
-from django.views.decorators.http import require_POST
 
 from apps.deployments import operations
 from apps.deployments.models import Deployment, Proof
@@ -41,12 +40,12 @@ def proofs(request: HttpRequest, pk: str) -> HttpResponse:
     return page(request, deployment, "optimization", "optimization.html", context)
 
 
-@require_POST
+@console.posted("admin:deployments_deployment_optimization", "pk")
 def decide(request: HttpRequest, pk: str, decision: str) -> HttpResponse:
     """Accept or reject the optimization that waits."""
     deployment = find(request, pk)
     if decision not in DECISIONS:
-        return HttpResponse(status=404)
+        raise Http404
     console.require(request, DECIDE)
     operation, done = DECISIONS[decision]
     console.attempt(request, lambda: operation(deployment, by=console.person(request)), done)

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from functools import wraps
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,12 +13,14 @@ from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
 from django.urls import register_converter
 from django.urls.converters import StringConverter
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 
 from modelyard.problems import Problem
 
@@ -121,6 +124,24 @@ def attempt(request: HttpRequest, verb: Callable[[], Any], done: str) -> bool:
     if done:
         messages.success(request, done)
     return True
+
+
+def posted(page: str, *names: str) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
+    """For a view that only does something. Logging in again leads to its address, with nothing left of what was sent:
+    there, `page` is shown instead, which takes these parts of the address.
+    """
+
+    def around(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            if request.method == "POST":
+                return view(request, *args, **kwargs)
+            messages.info(request, gettext("Nothing was done: you had to log in first. Do it again from here."))
+            return redirect(page, *(kwargs[name] for name in names))
+
+        return guarded
+
+    return around
 
 
 def back(request: HttpRequest, default: str) -> HttpResponse:

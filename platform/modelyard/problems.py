@@ -1,5 +1,7 @@
 """The one error type that operations raise: every door (admin, API, command line) shows it in its own way."""
 
+from typing import Any
+
 
 class Problem(Exception):
     """Something a person asked for that can't be done, with a stable code and what to do next.
@@ -16,3 +18,15 @@ class Problem(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.next_step}".strip()
+
+
+def body_of(problem: Problem) -> dict[str, Any]:
+    """The body that a Problem has on the wire (RFC 9457)."""
+    return {
+        "type": "about:blank",
+        "title": problem.message,
+        "status": problem.status,
+        "code": problem.code,
+        "detail": str(problem),
+        "next_step": problem.next_step,
+    }

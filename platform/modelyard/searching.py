@@ -42,7 +42,7 @@ def _pages(request: HttpRequest, text: str) -> Iterator[SearchResult]:
         (_("Deploy a model"), "admin:deployments_deployment_add", "rocket_launch", "deployments.add_deployment"),
         (_("Import a model from a file"), "admin:models_model_import", "folder_zip", "models.import_model"),
         (_("Import a model from Hugging Face"), "admin:models_model_hub", "cloud_download", "models.import_model"),
-        (_("Platform hosted models"), "admin:models_model_catalogue", "storefront", "models.view_model"),
+        (_("Platform hosted models"), "admin:models_model_catalogue", "storefront", "models.import_model"),
     ]
     site: Any = admin.site
     for group in site.get_sidebar_list(request):

@@ -74,6 +74,7 @@ SECURE_CSP: dict[str, list[str]] = {
 }
 
 ROOT_URLCONF = "modelyard.urls"
+CSRF_FAILURE_VIEW = "modelyard.refusals.no_csrf"
 ASGI_APPLICATION = "modelyard.asgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -16,6 +16,11 @@ docs = csp_override({**settings.SECURE_CSP, "script-src": [CSP.SELF], "style-src
     SpectacularSwaggerSplitView.as_view(url_name="schema", permission_classes=[])
 )
 
+handler400 = "modelyard.refusals.bad_request"
+handler403 = "modelyard.refusals.forbidden"
+handler404 = "modelyard.refusals.not_found"
+handler500 = "modelyard.refusals.failed"
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("favicon.ico", RedirectView.as_view(url="/static/modelyard/favicon.svg")),

@@ -130,7 +130,9 @@ def test_delete_while_deployed_is_refused_and_not_offered(deployment: Deployment
 def test_a_change_needs_a_post(deployment: Deployment) -> None:
     client = person()
     for verb in ("deploy", "retrigger", "undeploy", "delete"):
-        assert client.get(page(deployment, "do", verb)).status_code == 405
+        assert client.get(page(deployment, "do", verb)).status_code == 302
+        deployment.refresh_from_db()
+        assert (deployment.status, deployment.generation) == (Status.READY_TO_DEPLOY, 0)
 
 
 def test_a_post_needs_the_sites_own_form(deployment: Deployment) -> None:
@@ -259,3 +261,22 @@ def test_every_link_of_the_admin_leads_somewhere(deployment: Deployment) -> None
             todo += [link for link in re.findall(r'href="(/[^"#?]*)', answer.text) if link.startswith("/admin/")]
     quoted = [f"{LIST}{other.pk.replace('_', '_5F')}/change/" for other in [deployment, *others]]
     assert set(quoted) <= seen
+
+
+def test_of_many_keys_the_newest_are_shown_and_all_are_a_click_away(
+    deployment: Deployment, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apps.deployments.key_pages.KEYS_SHOWN", 2)
+    monkeypatch.setattr("apps.apikeys.admin.DEPLOYMENTS", 1)
+    other = operations.create(model=model, name="a-first", runtime="echo", by=None)
+    apikeys.create(deployment=other, name="foreign", by=None)
+    for name in ("one", "two", "three"):
+        apikeys.create(deployment=deployment, name=name, by=None)
+    client = person()
+    html = client.get(page(deployment, "keys")).content.decode()
+    address = f"/admin/apikeys/apikey/?deployment__id__exact={deployment.pk}"
+    assert (address in html, ">one<" in html, ">three<" in html) == (True, False, True)
+    listed = client.get(address)
+    assert [key.name for key in listed.context["cl"].result_list.order_by("created_at")] == ["one", "two", "three"]
+    offered = listed.context["cl"].filter_specs[-1].lookup_choices
+    assert offered == [(deployment.pk, "search"), (other.pk, "a-first")]

@@ -1,10 +1,14 @@
 """The tabs of a deployment: what they show, to whom, and how they are kept up to date."""
 
+import csv
+import io
 from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -145,6 +149,26 @@ def test_events_are_filtered_and_searched(browser: Client, deployment: Deploymen
     assert [event.by for event, _, _ in people] == [person]
     assert len(browser.get(url(deployment, "events"), {"q": "CODE 7"}).context["events"]) == 1
     assert b"No event is like that" in browser.get(url(deployment, "events"), {"q": "nowhere"}).content
+
+
+def test_events_are_a_table_for_a_spreadsheet(browser: Client, deployment: Deployment, person: User) -> None:
+    Event.objects.create(deployment=deployment, code="x", message="=1+1", by=person, detail={"a": 1})
+    answer = browser.get(url(deployment, "events"), {"kind": "people", "as": "csv"})
+    lines = list(csv.reader(io.StringIO(b"".join(answer).decode())))
+    assert answer["Content-Disposition"] == f'attachment; filename="events-{deployment.pk}.csv"'
+    assert lines[0][:3] == ["at", "by", "code"]
+    assert lines[1][1:3] + lines[1][5:] == ["anna", "x", "'=1+1", "", '{"a": 1}']
+    assert [line[2] for line in lines[1:]] == ["x", "created"]
+
+
+@pytest.mark.parametrize("tab", ["usage", "logs", "captures"])
+def test_an_open_page_asks_for_no_more_than_can_change(browser: Client, deployment: Deployment, tab: str) -> None:
+    with CaptureQueriesContext(connection) as asked:
+        assert browser.get(url(deployment, tab), headers=PARTS).status_code == 200
+    said = " ".join(each["sql"] for each in asked)
+    assert "deployments_usage" not in said
+    assert "deployments_capture" not in said
+    assert "deployments_replica" not in said
 
 
 def test_two_people_who_change_the_same_value_are_told(browser: Client, deployment: Deployment) -> None:

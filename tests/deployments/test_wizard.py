@@ -291,6 +291,26 @@ def test_an_optimized_version_is_kept_as_it_was(make: Make) -> None:
     assert "Nothing changed." in words(walk.to_review())
 
 
+def test_an_earlier_version_is_deployed_again_from_its_history(running: Deployment, person: User) -> None:
+    operations.redeploy(running, by=person, options={"words_per_second": 9.0}, replicas=4)
+    second = running.versions.get(number=2)
+    Deployment.objects.filter(pk=running.pk).update(status=Status.DEPLOYED, live_version=second)
+    client = client_of("Deployers")
+    history = words(client.get(reverse("admin:deployments_deployment_history", args=[running.pk])))
+    address = reverse("admin:deployments_deployment_redeploy", args=[running.pk])
+    assert f'href="{address}?version=1"' in history
+    assert f'href="{address}?version=2"' not in history
+    page = client.get(address, {"version": "1"}, follow=True)
+    assert "The values of v1 were filled in." in words(page)
+    found = {each.name: (each.old, each.new) for each in page.context["differences"]}
+    assert found == {"Replicas": ("4", "2"), "Speed": ("9.0", "5.0")}
+    client.post(page.redirect_chain[-1][0], {"go": "deploy"})
+    version = running.versions.get(number=3)
+    assert (version.options, version.replicas_wanted) == ({"words_per_second": 5.0}, 2)
+    for unknown in ("7", "x", ""):
+        assert client.get(address, {"version": unknown}).status_code == 404
+
+
 def test_without_the_permission_there_is_no_redeploy(running: Deployment) -> None:
     address = reverse("admin:deployments_deployment_redeploy", args=[running.pk])
     assert client_of("Viewers").get(address).status_code == 403

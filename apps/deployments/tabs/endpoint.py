@@ -51,7 +51,6 @@ def endpoint(request: HttpRequest, pk: str) -> HttpResponse:
     in_v1 = any(route.path.startswith("/v1/") for route in routes)
     context = {
         "lines": replica_lines(deployment),
-        "may_logs": True,
         "memory": deployment.live_version or deployment.target_version,
         "base": f"{base_url(request)}/d/{deployment.pk}{'/v1' if in_v1 else ''}",
         "in_v1": in_v1,

@@ -1,7 +1,7 @@
 """What every tab of a deployment shares: who may see it, its head, its failure, and how it is kept up to date."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,10 +61,15 @@ def find(request: HttpRequest, pk: str) -> Deployment:
 
 
 def page(
-    request: HttpRequest, deployment: Deployment, tab: str, template: str, context: Mapping[str, Any], *,
-    live: bool = False,
+    request: HttpRequest, deployment: Deployment, tab: str, template: str,
+    context: Mapping[str, Any] | Callable[[], Mapping[str, Any]], *, live: bool = False,
 ) -> HttpResponse:  # fmt: skip
-    """One tab of a deployment, with what all of them show; `live` tabs have parts of their own that change."""
+    """One tab of a deployment, with what all of them show; `live` tabs have parts of their own that change.
+
+    A context that costs much is a function: an open page whose tab isn't live asks for the head alone.
+    """
+    if callable(context):
+        context = {} if PARTS in request.headers and not live else context()
     everything = {**_head(request, deployment, tab), **context}
     if PARTS in request.headers:
         return _parts(request, template, {**everything, "with_tab": live})

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from apps.deployments import runtimes
 from apps.deployments.models import Deployment, Event, Version
 from apps.deployments.statuses import Outcome
-from apps.deployments.tabs.frame import find, page
+from apps.deployments.tabs.frame import find, offers, page
 from modelyard import console
 
 SHOWN = 25  # versions of a page
@@ -70,6 +70,8 @@ def history(request: HttpRequest, pk: str) -> HttpResponse:
     context = {
         "entries": list(_entries(deployment, found)),
         "older": found[SHOWN - 1].number if len(found) > SHOWN else None,
+        "may_redeploy": offers(request, deployment)["redeploy"],
+        "newest": deployment.target_version_id,
     }
     return page(request, deployment, "history", "history.html", context, live=True)
 

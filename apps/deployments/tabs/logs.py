@@ -9,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, Stream
 from django.utils.http import content_disposition_header
 
 from apps.deployments import logs
+from apps.deployments.models import Deployment
 from apps.deployments.statuses import ReplicaState
 from apps.deployments.tabs.frame import find, page
 
@@ -19,17 +20,20 @@ WORD = 200  # characters of a search
 def tab(request: HttpRequest, pk: str) -> HttpResponse:
     """The page; its script asks `lines` for what is new."""
     deployment = find(request, pk)
+    return page(request, deployment, "logs", "logs.html", lambda: _log(request, deployment))
+
+
+def _log(request: HttpRequest, deployment: Deployment) -> dict[str, Any]:
     chosen = logs.source(deployment, request.GET.get("replica", ""), request.GET.get("start", ""))
     if chosen is None and request.GET.get("replica"):
         chosen = logs.source(deployment)
     rows = list(deployment.replicas.select_related("version").order_by("-created_at")[:REPLICAS])
-    context: dict[str, Any] = {
+    return {
         "source": chosen,
         "replicas": [(row, ReplicaState(row.state).label) for row in rows],
         "starts": logs.starts(chosen) if chosen else [],
         "tail": logs.tail(chosen) if chosen else None,
     }
-    return page(request, deployment, "logs", "logs.html", context)
 
 
 def lines(request: HttpRequest, pk: str) -> JsonResponse:

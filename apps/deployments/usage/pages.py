@@ -106,21 +106,32 @@ def of_deployment(request: HttpRequest, pk: str) -> HttpResponseBase:
     if request.GET.get("as") == "csv":
         lines = reports.table("key", "", period.start, period.end, deployment=deployment.pk)
         return sheet(f"usage-{deployment.pk}", reports.HEADS, map(reports.cells, lines))
-    records = UsageRecord.objects.filter(deployment_id=deployment.pk).order_by("-at", "-id")[:RECORDS]
-    asked = {"deployment": deployment.pk, "from": period.start, "to": period.end, "as": "csv"}
-    context = {
-        **_report(period, deployment.pk),
+    kept = deployment.captures and console.may(request, SEE_CAPTURES)
+
+    def context() -> dict[str, Any]:
+        return {**_report(period, deployment.pk), **_calls(period, deployment.pk), "kept": kept}
+
+    return page(request, deployment, "usage", "usage_tab.html", context)
+
+
+def _calls(period: Period, deployment: str) -> dict[str, Any]:
+    """The latest calls, and where all of the period's are."""
+    records = UsageRecord.objects.filter(deployment_id=deployment).order_by("-at", "-id")[:RECORDS]
+    asked = {"deployment": deployment, "from": period.start, "to": period.end, "as": "csv"}
+    return {
         "records": [(record, console.badge(str(record.status), _tone(record))) for record in records],
         "records_sheet": f"{reverse('usagerecord-list')}?{urlencode(asked)}",
-        "kept": deployment.captures and console.may(request, SEE_CAPTURES),
     }
-    return page(request, deployment, "usage", "usage_tab.html", context)
 
 
 def captures(request: HttpRequest, pk: str) -> HttpResponse:
     """What was kept of a deployment's calls, redacted: the latest, or one call's."""
     deployment = find(request, pk)
     console.require(request, SEE_CAPTURES)
+    return page(request, deployment, "usage", "usage_captures.html", lambda: _captures(request, deployment))
+
+
+def _captures(request: HttpRequest, deployment: Deployment) -> dict[str, Any]:
     rows = Capture.objects.filter(deployment_id=deployment.pk)
     if call := request.GET.get("request"):
         rows = rows.filter(request_id=call)
@@ -129,8 +140,7 @@ def captures(request: HttpRequest, pk: str) -> HttpResponse:
         rows = rows.filter(pk__lt=int(before))
     found = list(rows[: CAPTURES + 1])
     shown = found[:CAPTURES]
-    context = {"captures": shown, "older": shown[-1].pk if len(found) > CAPTURES else None, "call": call}
-    return page(request, deployment, "usage", "usage_captures.html", context)
+    return {"captures": shown, "older": shown[-1].pk if len(found) > CAPTURES else None, "call": call}
 
 
 def _report(period: Period, deployment: str) -> dict[str, Any]:

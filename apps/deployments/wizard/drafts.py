@@ -14,7 +14,7 @@ from apps.deployments.wizard.fields import name_of, typed
 from apps.models.models import Model
 
 KEPT = timedelta(days=30)
-UNTOUCHED = timedelta(hours=1)
+UNTOUCHED = timedelta(days=1)  # an open page may be filled in after a long lunch
 UNFINISHED = 3  # of one's own that are offered to go on with
 
 
@@ -41,10 +41,10 @@ def fill(draft: Draft, model: Model) -> bool:
     return True
 
 
-def begin_again(deployment: Deployment, by: User) -> Draft:
-    """For the next version of a deployment, with the values of the running one."""
+def begin_again(deployment: Deployment, by: User, version: Version | None = None) -> Draft:
+    """For the next version of a deployment, with the values of the running one, or of the one that is named."""
     _forget()
-    version, target = _running(deployment), deployment.target_version
+    version, target = version or _running(deployment), deployment.target_version
     base = target.number if target else None
     return Draft.objects.create(owner=by, deployment=deployment, base=base, values=values_of(version, deployment))
 

@@ -46,7 +46,7 @@ def start(request: HttpRequest) -> HttpResponse:
 
 
 def again(request: HttpRequest, pk: str) -> HttpResponse:
-    """Begin with the next version of a deployment."""
+    """Begin with the next version of a deployment; `?version=2` takes the values of that one."""
     console.require(request, DEPLOY)
     return _again(request, pk)
 
@@ -60,7 +60,22 @@ def _again(request: HttpRequest, pk: str) -> HttpResponse:
         said = _("It can't be deployed again: its runtime, %(name)s, can't be used (%(problem)s).")
         messages.error(request, said % {"name": deployment.runtime, "problem": problem})
         return redirect("admin:deployments_deployment_detail", pk)
-    return redirect(address(drafts.begin_again(deployment, console.person(request)), Step.GENERAL))
+    version = _asked_version(request, deployment)
+    draft = drafts.begin_again(deployment, console.person(request), version)
+    if version is None:
+        return redirect(address(draft, Step.GENERAL))
+    messages.info(request, _("The values of %(version)s were filled in.") % {"version": version})
+    return redirect(address(draft, Step.REVIEW))
+
+
+def _asked_version(request: HttpRequest, deployment: Deployment) -> Version | None:
+    """The version whose values are wanted; 404 for one that isn't there, or can't be."""
+    asked = request.GET.get("version")
+    if asked is None:
+        return None
+    number = int(asked) if asked.isascii() and asked.isdecimal() and len(asked) < 10 else 0
+    found: Version = get_object_or_404(deployment.versions, number=number)
+    return found
 
 
 def _deployment(pk: str) -> Deployment:

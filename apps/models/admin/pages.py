@@ -1,5 +1,7 @@
 """The pages of one model, and those that belong to the import."""
 
+import hashlib
+import json
 from typing import Any
 
 from django import forms
@@ -43,6 +45,8 @@ class EditForm(forms.Form):
         label=gettext_lazy("Tags"), required=False, help_text=gettext_lazy("With commas between them."),
         widget=UnfoldAdminTextInputWidget(),
     )  # fmt: skip
+    seen = forms.CharField(required=False, widget=forms.HiddenInput())
+    """What the values were when the form was shown."""
 
 
 def card(request: HttpRequest, pk: str) -> HttpResponse:
@@ -57,7 +61,7 @@ def files(request: HttpRequest, pk: str) -> HttpResponseBase:
     model = tabs.find(request, pk)
     revisions = list(model.revisions.values_list("number", flat=True))
     asked = request.GET.get("revision", "")
-    revision = int(asked) if asked.isdecimal() and int(asked) in revisions else model.revision
+    revision = next((number for number in revisions if str(number) == asked), model.revision)
     found = model.all_files.filter(revision=revision).order_by("path")
     if request.GET.get("as") == "sha256sum":
         return _sums(model, found)
@@ -108,16 +112,22 @@ def _revisions(model: Model) -> list[tuple[Revision, int]]:
 def edit(request: HttpRequest, pk: str) -> HttpResponse:
     """Description and tags; and deleting it, with what that will do."""
     model = tabs.find(request, pk)
-    form = EditForm(request.POST if request.method == "POST" else None, initial={
-        "description": model.description, "tags": ", ".join(model.tags)})  # fmt: skip
+    tags, stamp = ", ".join(model.tags), _stamp(model)
+    initial = {"description": model.description, "tags": tags, "seen": stamp}
+    form, stale = EditForm(None, initial=initial), False
     if request.method == "POST":
         console.require(request, "models.change_model")
-        if form.is_valid() and _edit(model, form):
+        stale = request.POST.get("seen", stamp) != stamp
+        # What was typed stays, over the values as they are now: sending it again is a decision.
+        form = EditForm({**request.POST.dict(), "seen": stamp})
+        if form.is_valid() and not stale and _edit(model, form):
             messages.success(request, _("Saved."))
             return redirect("admin:models_model_edit", model.pk)
     users = list(model.deployments.order_by("name").only("name")[: USERS_SHOWN + 1])
     context = {
         "form": form,
+        "stale": stale,
+        "tags_now": tags,
         "users": users[:USERS_SHOWN],
         "more_users": len(users) > USERS_SHOWN,
         "adapters": Model.objects.filter(base_model=model).count(),
@@ -127,6 +137,11 @@ def edit(request: HttpRequest, pk: str) -> HttpResponse:
         "deployments_url": tabs.deployments_of(model),
     }
     return tabs.page(request, model, "edit", context)
+
+
+def _stamp(model: Model) -> str:
+    said = json.dumps([model.description.replace("\r\n", "\n"), model.tags])
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 def _edit(model: Model, form: EditForm) -> bool:

@@ -3,12 +3,11 @@
 from typing import Any
 
 from django.contrib import admin, messages
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.request import QueryDict
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_POST
 
 from apps.models.adapters import bases
 from apps.models.catalogue import shelf
@@ -115,11 +114,13 @@ def connections(request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "models/admin/connections.html", context)
 
 
-@require_POST
+@console.posted("admin:models_connections")
 def connection(request: HttpRequest, pk: str, verb: str) -> HttpResponse:
     """Test, replace or delete one."""
     needed = {"test": "models.view_connection", "replace": "models.change_connection",
-              "delete": "models.delete_connection"}[verb]  # fmt: skip
+              "delete": "models.delete_connection"}.get(verb)  # fmt: skip
+    if needed is None:
+        raise Http404
     console.require(request, needed)
     one, by = get_object_or_404(Connection, pk=pk), console.person(request)
     if verb == "test":
@@ -177,9 +178,11 @@ def _difference(request: HttpRequest, model: Model, found: Preflight) -> dict[st
     }
 
 
-@require_POST
+@console.posted("admin:models_model_change", "pk")
 def steer(request: HttpRequest, pk: str, verb: str) -> HttpResponse:
     """Pause or resume a download, or cancel that of a newer revision."""
+    if verb not in {"pause", "resume", "cancel"}:
+        raise Http404
     console.require(request, MAY)
     model, by = get_object_or_404(Model, pk=pk), console.person(request)
     if verb == "cancel":

@@ -5,7 +5,6 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_POST
 
 from apps.models.models import Model
 from apps.models.overrides import operations
@@ -28,7 +27,7 @@ def context(request: HttpRequest, model: Model) -> dict[str, Any]:
     }
 
 
-@require_POST
+@console.posted("admin:models_model_change", "pk")
 def override(request: HttpRequest, pk: str) -> HttpResponse:
     """Override the rule that ended the import, with the reason that was typed."""
     console.require(request, MAY)

@@ -24,9 +24,8 @@ from apps.models.adapters import bases
 from apps.models.models import Model
 from apps.models.uploads import operations, tus
 from apps.models.uploads.models import Upload
-from modelyard.api.errors import body_of
 from modelyard.api.uploads import LINGER, authorized
-from modelyard.problems import Problem
+from modelyard.problems import Problem, body_of
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]

@@ -9,7 +9,7 @@ from rest_framework import exceptions, serializers
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
-from modelyard.problems import Problem
+from modelyard.problems import Problem, body_of
 
 NEXT_STEPS = {
     "not_authenticated": "Send `Authorization: Bearer <user token>`; make a token under API tokens in the admin.",
@@ -32,18 +32,6 @@ class ProblemSerializer(serializers.Serializer[Any]):
         """Adds `errors`, a name that the class itself uses for something else."""
         wrong = serializers.DictField(help_text="For invalid input: what is wrong, by field.", required=False)
         return {**super().get_fields(), "errors": wrong}
-
-
-def body_of(problem: Problem) -> dict[str, Any]:
-    """The body that a Problem has on the wire."""
-    return {
-        "type": "about:blank",
-        "title": problem.message,
-        "status": problem.status,
-        "code": problem.code,
-        "detail": str(problem),
-        "next_step": problem.next_step,
-    }
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:

@@ -27,8 +27,8 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
 from modelyard.api.authentication import UserTokenAuthentication
-from modelyard.api.errors import NEXT_STEPS, body_of
-from modelyard.problems import Problem
+from modelyard.api.errors import NEXT_STEPS
+from modelyard.problems import Problem, body_of
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]

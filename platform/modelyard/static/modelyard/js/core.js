@@ -49,12 +49,5 @@ window.modelyard = (() => {
     if (!done) throw new Error("copy");
   }
 
-  /** Sizes that a template can't write as inline styles: data-width and data-left, in percent. */
-  function sizes(root = document) {
-    $$("[data-width]", root).forEach((bar) => { bar.style.width = `${bar.dataset.width}%`; });
-    $$("[data-left]", root).forEach((mark) => { mark.style.left = `${mark.dataset.left}%`; });
-  }
-  ready(() => sizes());
-
-  return { $, $$, ready, token, text, announce, toast, copy, sizes };
+  return { $, $$, ready, token, text, announce, toast, copy };
 })();
