@@ -61,6 +61,7 @@ def import_file(
         raise Problem(
             "disk", f"The upload can't be kept: {error.strerror}.", "Free some space in the data directory.", status=507
         ) from None
+    transaction.on_commit(lambda: storage.discard(path))  # not before: an end in between would cost the upload
     enqueue(model.pk)
     return model
 
@@ -136,7 +137,10 @@ def delete(model: Model, *, by: User | None) -> None:
     """Delete a model and its files; an import in progress is cancelled. Refused while a deployment uses it."""
     identifier = model.pk
     try:
-        Model.objects.filter(pk=identifier).delete()
+        with transaction.atomic():
+            # An import that registers its files just now ends first: what it wrote is seen, and goes too.
+            Model.objects.select_for_update().filter(pk=identifier).first()
+            Model.objects.filter(pk=identifier).delete()
     except ProtectedError as error:
         raise _in_use(model, error.protected_objects) from None
     storage.remove(identifier)

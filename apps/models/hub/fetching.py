@@ -1,5 +1,6 @@
 """The download of one model as its import does it: by a child process that is watched, killed if it stalls, retried."""
 
+import contextlib
 import json
 import os
 import queue
@@ -16,7 +17,7 @@ from django.conf import settings
 from apps.models import blobs
 from apps.models.archive import FREE_RESERVE, Unpacked
 from apps.models.hub.failures import TRANSIENT
-from apps.models.hub.job import PARTS
+from apps.models.hub.job import PARTS, part_name
 from apps.models.hub.models import HubOrigin
 from apps.models.hub.preflight import token_of
 from apps.models.storage import discard, free_bytes
@@ -51,13 +52,14 @@ class Download:
         self._report = report
         self.files: dict[str, Unpacked] = {}
         self.seen: list[tuple[float, int]] = []
-        self.done = 0
+        self.done = self.hashed = 0
         self.told = 0.0
 
     def run(self) -> list[Unpacked]:
         """The files, whole and as the hub states them. A Problem once nothing helps."""
-        self._room()
+        self._only_ours()
         self._from_store()
+        self._room()
         failed = 0
         while len(self.files) < len(self.origin.files):
             before = self.done
@@ -70,6 +72,17 @@ class Download:
             self._pause(BACKOFF[min(failed - 1, len(BACKOFF) - 1)], found)
         discard(self.folder / PARTS)
         return [self.files[file["path"]] for file in self.origin.files]
+
+    def _only_ours(self) -> None:
+        """What an earlier try brought of another commit is no part of this one."""
+        paths = {file["path"] for file in self.origin.files}
+        parts = {f"{PARTS}/{part_name(self.origin.commit, path)}" for path in paths}
+        for path in sorted(self.folder.rglob("*"), reverse=True):  # what is in a folder before the folder
+            if path.is_dir() and not path.is_symlink():
+                with contextlib.suppress(OSError):  # there is something in it
+                    path.rmdir()
+            elif path.relative_to(self.folder).as_posix() not in paths | parts:
+                path.unlink()
 
     def _room(self) -> None:
         there = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
@@ -91,7 +104,7 @@ class Download:
         """One child, until it ends or stalls; what was wrong, or None."""
         missing = [file for file in self.origin.files if file["path"] not in self.files]
         with Child(self._job(missing)) as child:
-            moved, self.seen = time.monotonic(), []
+            moved, self.seen, self.hashed = time.monotonic(), [], 0
             while True:
                 line = child.line(TICK)
                 if line is None and child.ended:
@@ -101,7 +114,7 @@ class Download:
                 if line and "file" in line:
                     self.files[line["file"]] = Unpacked(line["file"], line["size"], line["sha256"])
                     moved = time.monotonic()
-                if line and "done" in line and self._moved(line["done"], missing):
+                if line and "done" in line and self._moved(line["done"], line["hashed"], missing):
                     moved = time.monotonic()
                 if len(self.files) == len(self.origin.files):
                     return None
@@ -112,12 +125,12 @@ class Download:
                     )  # fmt: skip
                 self._tell()
 
-    def _moved(self, done: int, missing: list[dict[str, Any]]) -> bool:
-        """Note what has come, in all; was it more than before?"""
+    def _moved(self, done: int, hashed: int, missing: list[dict[str, Any]]) -> bool:
+        """Note what has come, in all; was it more than before, or was more of it checked, which takes its time?"""
         names = {file["path"] for file in missing}
         done += sum(file["size"] for file in self.origin.files if file["path"] not in names)
-        more = done > self.done
-        self.done = done
+        more = done > self.done or hashed > self.hashed
+        self.done, self.hashed = done, hashed
         now = time.monotonic()
         self.seen = [(at, had) for at, had in self.seen if now - at < SPEED_OVER] + [(now, done)]
         return more

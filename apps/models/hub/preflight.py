@@ -11,6 +11,7 @@ from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 from huggingface_hub.utils import build_hf_headers, get_session  # type: ignore[attr-defined]
 
+from apps.models import names
 from apps.models.adapters.reading import CONFIG, Adapter, is_adapter, parse
 from apps.models.archive import FREE_RESERVE, MAX_ENTRIES
 from apps.models.bundles.manifest import inside
@@ -219,9 +220,9 @@ def _unfit(found: Preflight) -> list[Problem]:
         except ValueError:
             shown = file.path[:80].encode("unicode_escape").decode()
             blocks.append(Problem("hub_names", f"The file name {shown} isn't safe.", "Leave it out by patterns."))
-    if len({file.path.casefold() for file in found.taken}) < len(found.taken):
+    if len({names.alike(file.path) for file in found.taken}) < len(found.taken):
         step = "Leave one of them out by patterns."
-        blocks.append(Problem("hub_names", "Two file names differ in upper and lower case only.", step))
+        blocks.append(Problem("hub_names", "Two file names are one name on many disks (capitals, accents).", step))
     if len(found.taken) > MAX_ENTRIES:
         blocks.append(Problem("hub_names", f"It has {len(found.taken)} files.", f"{MAX_ENTRIES} are allowed."))
     if found.total > settings.MAX_UNPACKED_BYTES:
