@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import threading
 import time
 from collections.abc import Callable
@@ -183,8 +184,8 @@ def test_a_connection_that_is_given_up_closes_the_file_after_its_last_write(tmp_
         messages = iter([{"type": "http.request", "body": bytes(2**20), "more_body": True}])
         request = receiving.Request({"headers": [], "method": "PATCH", "path": ""}, lambda: _next(messages))
         task = asyncio.ensure_future(part.take(request, None))
-        while not os.read(reader, 1) if _readable(reader) else True:
-            await asyncio.sleep(0.01)
+        while not await asyncio.to_thread(_readable, reader, 1):
+            continue  # until it writes
         task.cancel()
         await asyncio.sleep(0.05)
         over = task.done()
@@ -203,9 +204,7 @@ async def _next(messages: Any) -> Any:
     return next(messages)
 
 
-def _readable(file: int, seconds: float = 0) -> bool:
-    import select
-
+def _readable(file: int, seconds: float) -> bool:
     return bool(select.select([file], [], [], seconds)[0])
 
 

@@ -192,9 +192,11 @@ def test_what_came_before_a_cut_stays(site: str, token: str, archive: Path) -> N
 
 def test_what_came_before_a_cut_puts_the_end_off(site: str, token: str) -> None:
     with api(site, token) as http:
-        one = identifier(begin(http))
+        one = identifier(begin(http, length=2_000_000))
         Upload.objects.update(expires_at=timezone.now() + timedelta(minutes=1))
-        cut(site, token, one, b"x" * 10, 1000).close()
+        link = cut(site, token, one, b"x" * 1_500_000, 2_000_000)
+        until(lambda: offset(http, one) > 0)
+        link.close()
         until(lambda: Upload.objects.get().expires_at > timezone.now() + timedelta(days=6))
 
 
