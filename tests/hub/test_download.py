@@ -332,3 +332,13 @@ def test_checking_what_has_come_is_no_standstill(hub: Hub, tmp_path: Path, bring
 def test_a_token_is_for_one_scheme_and_host(location: str) -> None:
     assert job._origin(location) != job._origin("https://Hub.example/b")
     assert job._origin("https://hub.example/a") == job._origin("https://Hub.example/b")
+
+
+def test_a_download_that_gets_on_is_not_given_up_for_interruptions(hub: Hub, bring: Bring) -> None:
+    hub.repos["acme/large"] = Repo(files(4, 4_000_000))
+    hub.troubles.speed = 1_500_000
+    model = bring("acme/large", run=False)
+    Model.objects.update(attempts=2)
+    pipeline.run(model.pk)
+    model.refresh_from_db()
+    assert (model.status, model.attempts) == (Status.READY, 1)

@@ -228,3 +228,12 @@ def test_numbers_that_are_none_end_no_import(
 ) -> None:
     model = imported(make_zip(adapter_files(**said), "odd.zip"))
     assert (model.status, model.adapter["alpha"]) == (Status.READY, 8.0 if "rank_pattern" in said else 4.0)
+
+
+def test_a_base_is_no_remedy_for_what_failed_otherwise(base: Model, make_zip: Zip, person: User) -> None:
+    model = operations.import_file(make_zip(good()), "tiny", by=person)
+    Model.objects.filter(pk=model.pk).update(status=Status.IMPORT_FAILED, failure_code="MYI008")
+    model.refresh_from_db()
+    with pytest.raises(Problem, match="isn't what tiny failed for"):
+        operations.retry(model, by=person, base_model=base)
+    assert operations.retry(model, by=person).kind == Kind.BASE

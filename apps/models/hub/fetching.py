@@ -52,7 +52,7 @@ class Download:
         self._report = report
         self.files: dict[str, Unpacked] = {}
         self.seen: list[tuple[float, int]] = []
-        self.done = self.hashed = 0
+        self.done = self.hashed = self.first = 0
         self.told = 0.0
 
     def run(self) -> list[Unpacked]:
@@ -60,6 +60,7 @@ class Download:
         self._only_ours()
         self._from_store()
         self._room()
+        self.first = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
         failed = 0
         while len(self.files) < len(self.origin.files):
             before = self.done
@@ -141,7 +142,9 @@ class Download:
         self.told = time.monotonic()
         total, speed = max(self.origin.total_bytes, 1), self._speed()
         HubOrigin.objects.filter(pk=self.origin.pk).update(done_bytes=self.done, bytes_per_second=speed)
-        self._report(stage=said(self.done, total, speed), progress=min(self.done * self.share // total, self.share))
+        stage, progress = said(self.done, total, speed)[:64], min(self.done * self.share // total, self.share)
+        # A download that gets on isn't what ends its worker, however often that ends.
+        self._report(stage=stage, progress=progress, **({"attempts": 1} if self.done > self.first else {}))
 
     def _speed(self) -> int:
         if len(self.seen) < 2:

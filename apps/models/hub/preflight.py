@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -256,12 +257,22 @@ def _texts(found: Preflight, token: str | bool) -> dict[str, bytes]:
     texts = {}
     for file in sorted(wanted, key=lambda file: (file.path.count("/"), file.size))[:SMALL_FILES]:
         url = hf_hub_url(found.repository, file.path, revision=found.commit, endpoint=settings.HUB_ENDPOINT)
-        answer = get_session().get(
-            url, headers=build_hf_headers(token=token), follow_redirects=True, timeout=ANSWER_SECONDS
-        )
-        if answer.status_code == 200:
-            texts[file.path] = answer.content
+        headers = build_hf_headers(token=token)
+        with get_session().stream("GET", url, headers=headers, follow_redirects=True, timeout=ANSWER_SECONDS) as answer:
+            text = _within(answer.iter_bytes()) if answer.status_code == 200 else None
+        if text is not None:
+            texts[file.path] = text
     return texts
+
+
+def _within(pieces: Iterable[bytes]) -> bytes | None:
+    """All of them; None if there is more than the hub's list of files said."""
+    text = bytearray()
+    for piece in pieces:
+        text += piece
+        if len(text) > SMALL:
+            return None
+    return bytes(text)
 
 
 def _as_adapter(found: Preflight) -> Preflight:
