@@ -60,7 +60,7 @@ class Download:
         self._only_ours()
         self._from_store()
         self._room()
-        self.first = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        self.first = self._there()
         failed = 0
         while len(self.files) < len(self.origin.files):
             before = self.done
@@ -83,11 +83,18 @@ class Download:
                 with contextlib.suppress(OSError):  # there is something in it
                     path.rmdir()
             elif path.relative_to(self.folder).as_posix() not in paths | parts:
-                path.unlink()
+                path.unlink(missing_ok=True)
+
+    def _there(self) -> int:
+        """Bytes that have come."""
+        size = 0
+        for path in self.folder.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # a child that is being ended has renamed it
+                size += path.stat().st_size if path.is_file() else 0
+        return size
 
     def _room(self) -> None:
-        there = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
-        needed, free = self.origin.total_bytes - there + FREE_RESERVE, free_bytes()
+        needed, free = self.origin.total_bytes - self._there() + FREE_RESERVE, free_bytes()
         if needed > free:
             raise Problem(
                 "disk", f"The download needs {needed / 2**30:.1f} GiB more, and {free / 2**30:.1f} GiB are free.",

@@ -221,9 +221,9 @@ def _unfit(found: Preflight) -> list[Problem]:
         except ValueError:
             shown = file.path[:80].encode("unicode_escape").decode()
             blocks.append(Problem("hub_names", f"The file name {shown} isn't safe.", "Leave it out by patterns."))
-    if len({names.alike(file.path) for file in found.taken}) < len(found.taken):
-        step = "Leave one of them out by patterns."
-        blocks.append(Problem("hub_names", "Two file names are one name on many disks (capitals, accents).", step))
+    if double := names.double([file.path for file in found.taken]):
+        said = f"{double[:80]} is one name with another one on many disks (capitals, accents)."
+        blocks.append(Problem("hub_names", said, "Leave one of them out by patterns."))
     if len(found.taken) > MAX_ENTRIES:
         blocks.append(Problem("hub_names", f"It has {len(found.taken)} files.", f"{MAX_ENTRIES} are allowed."))
     if found.total > settings.MAX_UNPACKED_BYTES:
