@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import connection
 from django.utils import timezone
 
 from apps.models import archive, operations, pipeline, storage
@@ -214,3 +215,31 @@ def test_other_archives_are_left_alone(make_zip: Zip, person: User) -> None:
     pipeline.sweep()
     assert storage.upload(model.pk).exists()
     assert archive.opened(storage.upload(model.pk)).namelist() == list(files)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_deleting_at_the_moment_in_which_files_are_registered(
+    make_zip: Zip, person: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = operations.import_file(make_zip(good()), "tiny", by=person)
+    identifier, publish, ended = model.pk, storage.publish, []
+
+    def delete() -> None:
+        try:
+            operations.delete(model, by=person)
+            ended.append("deleted")
+        finally:
+            connection.close()
+
+    deleting = threading.Thread(target=delete)
+
+    def meanwhile(*args: Any) -> None:
+        deleting.start()
+        time.sleep(0.5)  # it waits for what is being written
+        publish(*args)
+
+    monkeypatch.setattr(storage, "publish", meanwhile)
+    pipeline.run(identifier)
+    deleting.join(30)
+    assert (ended, Model.objects.exists()) == (["deleted"], False)
+    assert not list(Path(settings.MODELS_DIR).glob(f"{identifier}*"))
