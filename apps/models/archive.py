@@ -178,14 +178,9 @@ def _without_top_folder(entries: list[Entry]) -> list[Entry]:
 
 
 def _no_doubles(entries: list[Entry]) -> None:
-    seen: set[str] = set()
-    folders = {names.alike(str(parent)) for entry in entries for parent in PurePosixPath(entry.path).parents}
-    for entry in entries:
-        key = names.alike(entry.path)
-        if key in seen or key in folders:
-            step = "Names that differ in upper and lower case only are one name on many disks: rename one."
-            raise Blocked("MYI004", f"The name {entry.path} stands in the archive twice.", step)
-        seen.add(key)
+    if double := names.double([entry.path for entry in entries]):
+        step = "Names that differ in upper and lower case only are one name on many disks: rename one."
+        raise Blocked("MYI004", f"The name {double} stands in the archive twice.", step)
 
 
 def _plausible(entries: list[Entry], limit: int) -> None:

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import PurePosixPath
 
 from apps.models.rules import Policy
@@ -16,6 +16,18 @@ def alike(path: str) -> str:
     """The same for names that some disk takes for one: capitals, Unicode's ways of writing, dots and blanks at ends."""
     plain = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
     return "/".join(part.rstrip(". ") or part for part in plain.split("/"))
+
+
+def double(paths: Collection[str]) -> str | None:
+    """The first that some disk takes for another, or for a folder that another lies in; None if there is none."""
+    folders = {alike(str(parent)) for path in paths for parent in PurePosixPath(path).parents}
+    seen: set[str] = set()
+    for path in paths:
+        key = alike(path)
+        if key in seen or key in folders:
+            return path
+        seen.add(key)
+    return None
 
 
 def check(paths: Iterable[str], policy: Policy) -> None:

@@ -14,6 +14,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from apps.models import storage
+from apps.models.adapters.fitting import MENDED_BY_BASE
 from apps.models.bundles.models import BundleOrigin
 from apps.models.hub.models import HubOrigin
 from apps.models.models import WORKING, Kind, Model, Source, Status
@@ -61,6 +62,7 @@ def import_file(
         raise Problem(
             "disk", f"The upload can't be kept: {error.strerror}.", "Free some space in the data directory.", status=507
         ) from None
+    transaction.on_commit(lambda: storage.discard(path))  # not before: an end in between would cost the upload
     enqueue(model.pk)
     return model
 
@@ -98,6 +100,9 @@ def retry(model: Model, *, by: User | None, base_model: Model | None = None) -> 
             f"What {model.name} is imported from isn't there any more.",
             "Delete it and import it again.",
         )
+    if base_model and model.failure_code not in MENDED_BY_BASE:
+        step = "Retry it as it is, or delete it and import it again with that base."
+        raise Problem("invalid_base", f"Another base isn't what {model.name} failed for want of.", step, status=400)
     retried = Model.objects.filter(pk=model.pk, status=Status.IMPORT_FAILED).update(
         status=Status.IMPORTING, stage=WAITING, progress=0, attempts=0,
         failure_code="", failure="", next_step="", lease_owner="", lease_until=None,
@@ -136,7 +141,10 @@ def delete(model: Model, *, by: User | None) -> None:
     """Delete a model and its files; an import in progress is cancelled. Refused while a deployment uses it."""
     identifier = model.pk
     try:
-        Model.objects.filter(pk=identifier).delete()
+        with transaction.atomic():
+            # An import that registers its files just now ends first: what it wrote is seen, and goes too.
+            Model.objects.select_for_update().filter(pk=identifier).first()
+            Model.objects.filter(pk=identifier).delete()
     except ProtectedError as error:
         raise _in_use(model, error.protected_objects) from None
     storage.remove(identifier)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ObjectDoesNotExist
 from django.db import transaction
 from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
@@ -22,7 +23,7 @@ from apps.models.deployconfig.schema import DeployConfig
 from apps.models.formats import Facts, inspect
 from apps.models.hub.fetching import Download, said
 from apps.models.hub.models import HubOrigin
-from apps.models.models import WORKING, ImportFinding, Kind, Level, Model, ModelFile, Revision, Status
+from apps.models.models import USABLE, WORKING, ImportFinding, Kind, Level, Model, ModelFile, Revision, Status
 from apps.models.overrides import operations as overrides
 from apps.models.rules import Blocked, Found, Policy
 from apps.models.uploads.models import Upload
@@ -55,9 +56,9 @@ class Import:
 
     def run(self) -> None:
         """The whole import. Does nothing if somebody else is at it, or if it isn't wanted."""
-        self.updating = Model.objects.filter(pk=self.id, status=Status.UPDATING).exists()
         if not self._take_lease():
             return
+        self.updating = Model.objects.filter(pk=self.id, status=Status.UPDATING).exists()
         try:
             self._import()
         except Blocked as blocked:
@@ -67,7 +68,7 @@ class Import:
         except OSError as error:
             step = "Free some space in the data directory or mend its disk, then retry the import."
             self._failed(Blocked("MYI008", f"The files can't be written ({error.strerror or error}).", step))
-        except Lost:
+        except (Lost, ObjectDoesNotExist):
             self._leave_nothing()
 
     def _leave_nothing(self) -> None:
@@ -84,14 +85,18 @@ class Import:
         taken = Model.objects.filter(free, pk=self.id, status__in=WORKING).update(
             lease_owner=self.owner, lease_until=now + timedelta(seconds=LEASE), heartbeat_at=now,
             attempts=F("attempts") + 1, stage="Unpacking", progress=0,
-            status=Status.UPDATING if self.updating else Status.IMPORTING,
+            status=Case(When(status=Status.UPDATING, then=Value(Status.UPDATING)), default=Value(Status.IMPORTING)),
         )  # fmt: skip
         return bool(taken)
+
+    def _holds_lease(self) -> bool:
+        """Is it still ours? What is on disk is somebody else's by now if it isn't."""
+        return Model.objects.filter(pk=self.id, lease_owner=self.owner).exists()
 
     def _import(self) -> None:
         hub = HubOrigin.objects.filter(model_id=self.id).first()
         number = Model.objects.values_list("revision", flat=True).get(pk=self.id) + int(self.updating)
-        self.policy = Policy(overrides.of_revision(self.id, number))
+        self.policy = Policy(overrides.of_revision(self.id, number), alive=self._alive)
         made = storage.begun(self.id) if hub else storage.fresh(self.id)
         try:
             origin = BundleOrigin.objects.filter(model_id=self.id).first()
@@ -112,7 +117,7 @@ class Import:
             kept = [file for file in files if file.path not in facts.left_out]
             self._register(made, kept, facts, config, base)
         finally:
-            if not hub:  # what has been downloaded is kept for the next try
+            if not hub and self._holds_lease():  # what has been downloaded is kept for the next try
                 storage.discard(made)
         storage.discard(storage.upload(self.id))
 
@@ -144,6 +149,10 @@ class Import:
         if now - self.reported >= REPORT_EVERY:
             speed = int(done / (now - self.began)) if now > self.began else 0
             self._report(stage=said(done, total, speed, self.doing), progress=done * UNPACK_SHARE // max(total, 1))
+
+    def _alive(self) -> None:
+        if time.monotonic() - self.reported >= REPORT_EVERY:
+            self._report()
 
     def _report(self, **fields: Any) -> None:
         """Write how far it is, and keep the lease."""
@@ -195,7 +204,7 @@ class Import:
 
     def _failed(self, blocked: Blocked) -> None:
         found = blocked.found
-        if found.rule not in KEEP_ARCHIVE:
+        if found.rule not in KEEP_ARCHIVE and self._holds_lease():
             storage.discard(storage.upload(self.id))
             storage.discard(storage.begun(self.id))
         self._ended(found.rule, found.finding, found.next_step, [found])
@@ -249,6 +258,16 @@ def _known() -> list[str]:
     return [*Model.objects.values_list("pk", flat=True), *Upload.objects.values_list("pk", flat=True)]
 
 
+def _leftovers() -> None:
+    """What workers that were killed left of imports that have ended."""
+    archives, folders = storage.archives(), storage.half_made_before(time.time() - LEASE)
+    ended = Model.objects.filter(status__in=[*USABLE, Status.IMPORT_FAILED], hub_origin=None)
+    for model_id in ended.filter(pk__in=folders).values_list("pk", flat=True):
+        storage.discard(folders[model_id])
+    for model_id in Model.objects.filter(status__in=USABLE, pk__in=archives).values_list("pk", flat=True):
+        storage.discard(archives[model_id])
+
+
 def sweep() -> list[str]:
     """Imports that nobody is at any more, to be taken up again. Those interrupted too often fail; strays go."""
     now = timezone.now()
@@ -262,6 +281,7 @@ def sweep() -> list[str]:
     )  # fmt: skip
     for path in storage.strays(_known(), time.time() - STRAY_AFTER):
         storage.discard(path)
+    _leftovers()
     overrides.forget()
     blobs.sweep()
     return list(idle.filter(attempts__lt=MAX_ATTEMPTS).values_list("pk", flat=True))

@@ -3,7 +3,7 @@
 `docs/reference/import-rules.md` says the same; a test compares the two.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from django.utils.functional import Promise
@@ -55,11 +55,21 @@ class Blocked(Exception):
 
 @dataclass
 class Policy:
-    """What people decided of this import: rules that were overridden, and by whom and why."""
+    """What people decided of this import: rules that were overridden, and by whom and why.
+
+    `alive` is called between files, so that whoever checks very many of them is still known to be at it.
+    """
 
     overridden: Mapping[str, str] = field(default_factory=dict)
     findings: list[Found] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    alive: Callable[[], None] = lambda: None
+
+    def each[T](self, things: Iterable[T]) -> Iterator[T]:
+        """One after the other, with a sign of life before each."""
+        for thing in things:
+            self.alive()
+            yield thing
 
     def block(self, rule: str, finding: str, next_step: str) -> None:
         """End the import by this rule; if it was overridden, note that it would have ended here."""

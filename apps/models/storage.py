@@ -51,14 +51,16 @@ def fresh(model_id: str) -> Path:
 def publish(made: Path, model_id: str, revision: int, hashes: Mapping[str, str]) -> None:
     """Make the unpacked folder that of a revision, in one step; its files can't be written any more.
 
-    `hashes` has the SHA-256 of each file: what another model has already is kept once.
+    `hashes` has the SHA-256 of each file: what another model has already is kept once. Other files go.
     """
-    for path in made.rglob("*"):
+    for path in list(made.rglob("*")):
         if path.is_file():
-            path.chmod(0o400)
             known = hashes.get(path.relative_to(made).as_posix())
-            if known:
-                blobs.share(path, known)
+            if known is None:
+                path.unlink()  # nobody has looked at it
+                continue
+            path.chmod(0o400)
+            blobs.share(path, known)
     discard(folder(model_id, revision))
     made.replace(folder(model_id, revision))
 
@@ -79,13 +81,43 @@ def remove(model_id: str) -> None:
 
 
 def take(source: Path, model_id: str) -> None:
-    """Keep a received archive for the import: renamed where possible, copied from another file system."""
+    """Keep a received archive for the import: the same file where possible, copied from another file system.
+
+    What it was received as stays (where there are hard links), for whoever has to go back.
+    """
     target = upload(model_id)
+    try:
+        os.link(source, target)
+    except OSError:
+        _move(source, target)
+    target.chmod(0o600)
+    os.utime(target)  # however old the file is, it came now: `strays` and others go by that
+
+
+def _move(source: Path, target: Path) -> None:
     try:
         source.replace(target)
     except OSError:
-        shutil.copyfile(source, target)
-    target.chmod(0o600)
+        try:
+            shutil.copyfile(source, target)
+        except OSError:
+            discard(target)  # on a full disk, a part of it is in the way
+            raise
+
+
+def archives() -> dict[str, Path]:
+    """Every archive that is kept for an import, by the model's ID."""
+    return {path.stem: path for path in Path(settings.UPLOADS_DIR).glob("*.zip")}
+
+
+def half_made_before(moment: float) -> dict[str, Path]:
+    """Folders of imports in which nothing was made since that moment (epoch seconds), by the model's ID."""
+    found = {}
+    for path in Path(settings.MODELS_DIR).glob(f"*{BEING_MADE}"):
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(path).st_mtime < moment:  # noqa: PTH116
+                found[path.name.removesuffix(BEING_MADE)] = path
+    return found
 
 
 def strays(known: Iterable[str], older_than: float) -> list[Path]:

@@ -19,7 +19,8 @@ from django.db import connection as database
 
 from apps.models import operations as models
 from apps.models import pipeline, storage
-from apps.models.hub import operations
+from apps.models.hub import job, operations
+from apps.models.hub.fetching import Child, Download
 from apps.models.hub.models import Connection, HubOrigin
 from apps.models.models import Level, Model, Status
 from modelyard.problems import Problem
@@ -308,3 +309,36 @@ def in_thread(model: Model) -> threading.Thread:
     thread = threading.Thread(target=work)
     thread.start()
     return thread
+
+
+def test_checking_what_has_come_is_no_standstill(hub: Hub, tmp_path: Path, bring: Bring) -> None:
+    data = weights(3_000_000)
+    (tmp_path / "model.safetensors").write_bytes(data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    file = {"path": "model.safetensors", "size": len(data), "sha256": sha256}
+    given = {"endpoint": hub.address, "repository": "acme/tiny", "commit": "0" * 40, "token": "",
+             "folder": str(tmp_path), "files": [file], "workers": 1}  # fmt: skip
+    with Child(given) as child:
+        lines = [line for line in iter(lambda: child.line(20), None)]
+    assert {"file": "model.safetensors", "size": len(data), "sha256": sha256} in lines
+    assert lines[-1]["hashed"] == len(data)
+    download = Download(HubOrigin(files=[file]), tmp_path, lambda **_: None, 90)
+    assert download._moved(len(data), 1000, [file])
+    assert download._moved(len(data), 2000, [file])
+    assert not download._moved(len(data), 2000, [file])
+
+
+@pytest.mark.parametrize("location", ["http://hub.example/a", "https://disks.example/a", "https://hub.example:444/a"])
+def test_a_token_is_for_one_scheme_and_host(location: str) -> None:
+    assert job._origin(location) != job._origin("https://Hub.example/b")
+    assert job._origin("https://hub.example/a") == job._origin("https://Hub.example/b")
+
+
+def test_a_download_that_gets_on_is_not_given_up_for_interruptions(hub: Hub, bring: Bring) -> None:
+    hub.repos["acme/large"] = Repo(files(4, 4_000_000))
+    hub.troubles.speed = 1_500_000
+    model = bring("acme/large", run=False)
+    Model.objects.update(attempts=2)
+    pipeline.run(model.pk)
+    model.refresh_from_db()
+    assert (model.status, model.attempts) == (Status.READY, 1)

@@ -137,3 +137,11 @@ def test_tokens_that_lie_about_are_not_used(hub: Hub, monkeypatch: pytest.Monkey
     monkeypatch.setenv("HF_TOKEN", "hf_good")
     assert refused("acme/private").code == "hub_not_found"
     assert not any("authorization" in each.headers for each in hub.seen)
+
+
+@pytest.mark.parametrize("other", ["MODEL.safetensors", "caf\u00e9.txt"])
+def test_names_that_are_one_on_other_disks_are_blocked(hub: Hub, other: str) -> None:
+    hub.repos["acme/twice"] = Repo({**files(), "cafe\u0301.txt": b"a", other: b"b"})
+    found = look(Asked("acme/twice", patterns=("*",)))
+    assert "hub_names" in {block.code for block in found.blocks}
+    assert any("one name" in str(block) for block in found.blocks)

@@ -118,3 +118,24 @@ def test_the_page_and_the_api(hub: Hub, bring: Bring, person: User) -> None:
     found = browser.get(f"{api}/").json()
     assert (found["revision"], [each["number"] for each in found["revisions"]]) == (2, [2, 1])
     assert ">r2</a>" in browser.get(reverse("admin:models_model_lineage", args=[model.pk])).content.decode()
+
+
+def test_what_a_failed_update_brought_is_no_part_of_the_next(hub: Hub, bring: Bring, person: User, settings) -> None:
+    model = bring()
+    hub.repos["acme/tiny"].update({**files(8), "old.py": b"print('never looked at')", "both/a.json": b"{}"})
+    found = operations.newer(model)
+    assert found
+    operations.update(model, found, by=person)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "inspect", lambda *_: (_ for _ in ()).throw(Problem("x", "It broke.", "Again.")))
+        pipeline.run(model.pk)
+    assert (storage.half_made(model.pk) / "old.py").exists()
+    hub.repos["acme/tiny"] = Repo({**files(9), "both": b"a file now"})
+    model.refresh_from_db()
+    updated(model, person)
+    there = {path.name for path in storage.folder(model.pk, 2).rglob("*") if path.is_file()}
+    assert (model.revision, there) == (
+        2,
+        {path.rsplit("/", 1)[-1] for path in model.files.values_list("path", flat=True)},
+    )
+    assert "old.py" not in there

@@ -219,3 +219,21 @@ def test_an_onnx_model_is_offered_to_no_adapter(make_zip: Zip, imported: Importe
     imported(make_zip(good(), "Llama.zip"))
     assert bases.offered() == []
     assert bases.named("acme/Llama") is None
+
+
+@pytest.mark.parametrize("said", [{"lora_alpha": 10**400}, {"lora_alpha": float("inf")}, {"lora_alpha": float("nan")},
+                                  {"rank_pattern": {"q_proj": [4]}}])  # fmt: skip
+def test_numbers_that_are_none_end_no_import(
+    base: Model, make_zip: Zip, imported: Imported, said: dict[str, Any]
+) -> None:
+    model = imported(make_zip(adapter_files(**said), "odd.zip"))
+    assert (model.status, model.adapter["alpha"]) == (Status.READY, 8.0 if "rank_pattern" in said else 4.0)
+
+
+def test_a_base_is_no_remedy_for_what_failed_otherwise(base: Model, make_zip: Zip, person: User) -> None:
+    model = operations.import_file(make_zip(good()), "tiny", by=person)
+    Model.objects.filter(pk=model.pk).update(status=Status.IMPORT_FAILED, failure_code="MYI008")
+    model.refresh_from_db()
+    with pytest.raises(Problem, match="isn't what tiny failed for"):
+        operations.retry(model, by=person, base_model=base)
+    assert operations.retry(model, by=person).kind == Kind.BASE

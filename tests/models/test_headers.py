@@ -160,6 +160,16 @@ def test_long_texts_of_a_gguf_header_are_cut(tmp_path: Path) -> None:
     assert (len(facts.architecture), len(facts.licence)) == (128, 128)
 
 
+def test_files_that_claim_more_numbers_together_than_can_be_counted_are_refused(tmp_path: Path) -> None:
+    head = struct.pack("<4sIQQ", b"GGUF", 3, 15, 0)  # of a type that nobody knows, so of no size
+    tensors = [struct.pack("<Q1sIQIQ", 1, bytes([65 + each]), 1, 2**59, 99, 0) for each in range(15)]
+    for name in ("a.gguf", "b.gguf"):
+        (tmp_path / name).write_bytes(head + b"".join(tensors) + bytes(64))
+    assert inspect(tmp_path, ["a.gguf"]).parameter_count == 15 * 2**59
+    with pytest.raises(Blocked, match="more numbers than any file holds"):
+        inspect(tmp_path, ["a.gguf", "b.gguf"])
+
+
 def test_an_index_with_names_nobody_can_print_is_a_finding(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(GOOD["safetensors"])
     index = {"weight_map": {"a": "\ud800.safetensors", "b": "\0", "c": 7}}

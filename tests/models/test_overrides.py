@@ -171,3 +171,11 @@ def test_the_api_overrides_and_lists_it(pickled: Model) -> None:
     assert (answer.status_code, answer.json()["status"]) == (202, "importing")
     said = browser.get(address).json()["overrides"]
     assert [(row["rule"], row["reason"], row["by"]) for row in said] == [("MYI016", REASON, "Platform admins")]
+
+
+def test_a_page_that_was_shown_before_another_try_overrides_nothing(pickled: Model, person: User) -> None:
+    Model.objects.update(failure_code="MYI027", failure="Something else.")
+    with pytest.raises(Problem) as caught:
+        overrides.override_rule(pickled, "MYI016", REASON, by=person)
+    assert caught.value.code == "nothing_to_override"
+    assert not RuleOverride.objects.exists()

@@ -190,6 +190,22 @@ def test_what_came_before_a_cut_stays(site: str, token: str, archive: Path) -> N
         assert http.head(f"/{one}", headers=HEAD).status_code == 404
 
 
+def test_what_came_before_a_cut_puts_the_end_off(site: str, token: str) -> None:
+    with api(site, token) as http:
+        one = identifier(begin(http, length=2_000_000))
+        Upload.objects.update(expires_at=timezone.now() + timedelta(minutes=1))
+        link = cut(site, token, one, b"x" * 1_500_000, 2_000_000)
+        until(lambda: offset(http, one) > 0)
+        link.close()
+        until(lambda: Upload.objects.get().expires_at > timezone.now() + timedelta(days=6))
+
+
+def test_a_text_that_no_database_keeps_is_refused(site: str, token: str) -> None:
+    with api(site, token) as http:
+        answer = begin(http, description="a\0b")
+        assert (answer.status_code, answer.json()["code"]) == (400, "tus_header")
+
+
 def test_a_client_that_comes_back_takes_over_from_its_dead_connection(site: str, token: str) -> None:
     with api(site, token) as http:
         one = identifier(begin(http, length=100))

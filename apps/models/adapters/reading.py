@@ -68,7 +68,7 @@ def parse(content: bytes) -> Adapter:
     if type(rank) is not int or not 0 < rank <= 2**16:
         raise Blocked(RULE, f"{CONFIG} has no usable rank (r).", AGAIN)
     return Adapter(
-        method, rank, float(alpha) if isinstance(alpha, int | float) else float(rank), _modules(found),
+        method, rank, _finite(alpha, rank), _modules(found),
         _text(found, "base_model_name_or_path", 300), _text(found, "task_type", 40),
     )  # fmt: skip
 
@@ -84,6 +84,12 @@ def read(folder: Path) -> tuple[Adapter, Mapping[str, Pair]]:
     pairs = _pairs(safetensors.shapes(folder / WEIGHTS))
     _ranks(pairs, json.loads(path.read_bytes()), adapter)
     return adapter, pairs
+
+
+def _finite(told: Any, otherwise: int) -> float:
+    """A number that a database keeps."""
+    number = isinstance(told, int | float) and abs(told) < 2**53  # which neither infinity is nor NaN
+    return float(told if number else otherwise)
 
 
 def _modules(found: Mapping[str, Any]) -> tuple[str, ...]:
@@ -121,7 +127,8 @@ def _pair(module: str, found: Mapping[str, tuple[int, ...]], embedding: bool) ->
 def _ranks(pairs: Mapping[str, Pair], said: Mapping[str, Any], adapter: Adapter) -> None:
     """Every rank is one that the configuration names."""
     patterns = said.get("rank_pattern")
-    named = {adapter.rank, *(patterns.values() if isinstance(patterns, dict) else ())}
+    values = patterns.values() if isinstance(patterns, dict) else ()
+    named = {adapter.rank, *(value for value in values if type(value) is int)}
     wrong = next((pair for pair in pairs.values() if pair.rank not in named), None)
     if wrong:
         said_ranks = ", ".join(str(each) for each in sorted(named, key=str))

@@ -39,15 +39,8 @@ def copy(root: Path, directory: str, folder: Path, limit: int, progress: Callabl
 def _names(model: BundledModel, source: Path) -> None:
     """No name twice, in no spelling; and nothing in the folder that the manifest doesn't name."""
     named = {file.path for file in model.files}
-    folders = {names.alike(str(parent)) for file in model.files for parent in Path(file.path).parents}
-    seen: set[str] = set()
-    for file in model.files:
-        key = names.alike(file.path)
-        if key in seen or key in folders:
-            raise Blocked(
-                "MYI004", f"The name {file.path} stands in the bundle twice.", "Rename one, and bundle again."
-            )
-        seen.add(key)
+    if double := names.double([file.path for file in model.files]):
+        raise Blocked("MYI004", f"The name {double} stands in the bundle twice.", "Rename one, and bundle again.")
     there = {str(path.relative_to(source)) for path in source.rglob("*") if path.is_symlink() or not path.is_dir()}
     if strange := sorted(there - named):
         raise Blocked(RULE, f"{strange[0]} is in the bundle's folder, but not in its manifest.", STEP)

@@ -30,7 +30,7 @@ STEP = "Find out what it is; give it its own name, or leave it out, and import a
 
 def check(folder: Path, paths: list[str], data: set[str], policy: Policy) -> None:
     """No file is a pickle, an archive or a program under another name. `data` are files of plain numbers."""
-    for path in paths:
+    for path in policy.each(paths):
         suffix = PurePosixPath(path).suffix.lower()
         if suffix in PICKLES and path not in data:
             continue  # looked at as weights

@@ -75,7 +75,7 @@ def _inner(value: Any) -> Iterator[Any]:
 
 def every(folder: Path, paths: list[str], policy: Policy) -> Iterator[tuple[str, Any]]:
     """What every JSON file holds, one after the other; those that aren't JSON are left to who wants them."""
-    for path in paths:
+    for path in policy.each(paths):
         if not path.lower().endswith(".json"):
             continue
         if (folder / path).stat().st_size > MAX_JSON:

@@ -58,7 +58,7 @@ def inspect(folder: Path, paths: list[str], policy: Policy | None = None) -> Fac
 
 def _onnx(folder: Path, paths: list[str], facts: Facts) -> None:
     custom: set[str] = set()
-    for path in paths:
+    for path in facts.policy.each(paths):
         try:
             graph = onnx.read(folder / path)
             facts.data |= onnx.check_external(graph, folder, path)
@@ -78,7 +78,7 @@ def _onnx(folder: Path, paths: list[str], facts: Facts) -> None:
 
 def _safetensors(folder: Path, paths: list[str], facts: Facts) -> None:
     total = 0
-    for path in paths:
+    for path in facts.policy.each(paths):
         try:
             total += safetensors.parameters(folder / path)
         except Malformed as error:
@@ -113,7 +113,7 @@ def _is_beside(index: Path, name: Any) -> bool:
 
 
 def _gguf(folder: Path, paths: list[str], facts: Facts) -> None:
-    for path in paths:
+    for path in facts.policy.each(paths):
         try:
             header = gguf.read(folder / path)
         except Malformed as error:
@@ -121,6 +121,9 @@ def _gguf(folder: Path, paths: list[str], facts: Facts) -> None:
         facts.architecture, facts.context_length = printable(header.architecture[:128]), header.context_length
         facts.licence, facts.task = header.licence, "text-generation"
         facts.parameter_count = (facts.parameter_count or 0) + header.parameters or None
+        if (facts.parameter_count or 0) >= 2**63:
+            step = "Download or convert them again."
+            raise Blocked("MYI014", "The files claim more numbers than any file holds.", step)
         facts.chat_templates += [Template(f"{key} of {path}", text) for key, text in header.templates.items()]
         if header.vocabulary > tokenizers.MAX_VOCABULARY:
             facts.block("MYI026", f"{path}: its vocabulary has {header.vocabulary} tokens.", TOKENIZER_STEP)

@@ -25,7 +25,7 @@ def pickled(folder: Path, paths: list[str], facts: Facts) -> None:
     """Leave pickles out, and say what each would import; a model of nothing else is refused, or kept by permission."""
     found = {
         path: pickles.read(folder / path)
-        for path in paths
+        for path in facts.policy.each(paths)
         if path.lower().endswith(PICKLES) and path not in facts.data
     }  # fmt: skip
     kept = [path for path, one in found.items() if one.allowed]
@@ -103,7 +103,7 @@ def _credentials(folder: Path, paths: list[str], facts: Facts) -> None:
     files = [path for path in paths if credentials.is_kept_for_credentials(path)]
     places = [
         f"{kind} in line {line} of {path}"
-        for path in paths
+        for path in facts.policy.each(paths)
         if path not in files
         for line, kind in credentials.found(folder, path)
     ]

@@ -51,7 +51,7 @@ def check(found: list[Template], policy: Policy) -> list[str]:
     if len(found) > MAX_TEMPLATES:
         policy.block("MYI027", f"The model has {len(found)} chat templates.", f"Keep {MAX_TEMPLATES} of them.")
     problems = []
-    for template in found[:MAX_TEMPLATES]:
+    for template in policy.each(found[:MAX_TEMPLATES]):
         if len(template.text) > MAX_LENGTH:
             said = f"{template.where} has more than {MAX_LENGTH // 1024} Ki characters."
             policy.block("MYI027", said, "Use the template of the model it was made from.")

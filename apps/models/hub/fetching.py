@@ -1,5 +1,6 @@
 """The download of one model as its import does it: by a child process that is watched, killed if it stalls, retried."""
 
+import contextlib
 import json
 import os
 import queue
@@ -16,7 +17,7 @@ from django.conf import settings
 from apps.models import blobs
 from apps.models.archive import FREE_RESERVE, Unpacked
 from apps.models.hub.failures import TRANSIENT
-from apps.models.hub.job import PARTS
+from apps.models.hub.job import PARTS, part_name
 from apps.models.hub.models import HubOrigin
 from apps.models.hub.preflight import token_of
 from apps.models.storage import discard, free_bytes
@@ -51,13 +52,15 @@ class Download:
         self._report = report
         self.files: dict[str, Unpacked] = {}
         self.seen: list[tuple[float, int]] = []
-        self.done = 0
+        self.done = self.hashed = self.first = 0
         self.told = 0.0
 
     def run(self) -> list[Unpacked]:
         """The files, whole and as the hub states them. A Problem once nothing helps."""
-        self._room()
+        self._only_ours()
         self._from_store()
+        self._room()
+        self.first = self._there()
         failed = 0
         while len(self.files) < len(self.origin.files):
             before = self.done
@@ -71,9 +74,27 @@ class Download:
         discard(self.folder / PARTS)
         return [self.files[file["path"]] for file in self.origin.files]
 
+    def _only_ours(self) -> None:
+        """What an earlier try brought of another commit is no part of this one."""
+        paths = {file["path"] for file in self.origin.files}
+        parts = {f"{PARTS}/{part_name(self.origin.commit, path)}" for path in paths}
+        for path in sorted(self.folder.rglob("*"), reverse=True):  # what is in a folder before the folder
+            if path.is_dir() and not path.is_symlink():
+                with contextlib.suppress(OSError):  # there is something in it
+                    path.rmdir()
+            elif path.relative_to(self.folder).as_posix() not in paths | parts:
+                path.unlink(missing_ok=True)
+
+    def _there(self) -> int:
+        """Bytes that have come."""
+        size = 0
+        for path in self.folder.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # a child that is being ended has renamed it
+                size += path.stat().st_size if path.is_file() else 0
+        return size
+
     def _room(self) -> None:
-        there = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
-        needed, free = self.origin.total_bytes - there + FREE_RESERVE, free_bytes()
+        needed, free = self.origin.total_bytes - self._there() + FREE_RESERVE, free_bytes()
         if needed > free:
             raise Problem(
                 "disk", f"The download needs {needed / 2**30:.1f} GiB more, and {free / 2**30:.1f} GiB are free.",
@@ -91,7 +112,7 @@ class Download:
         """One child, until it ends or stalls; what was wrong, or None."""
         missing = [file for file in self.origin.files if file["path"] not in self.files]
         with Child(self._job(missing)) as child:
-            moved, self.seen = time.monotonic(), []
+            moved, self.seen, self.hashed = time.monotonic(), [], 0
             while True:
                 line = child.line(TICK)
                 if line is None and child.ended:
@@ -101,7 +122,7 @@ class Download:
                 if line and "file" in line:
                     self.files[line["file"]] = Unpacked(line["file"], line["size"], line["sha256"])
                     moved = time.monotonic()
-                if line and "done" in line and self._moved(line["done"], missing):
+                if line and "done" in line and self._moved(line["done"], line["hashed"], missing):
                     moved = time.monotonic()
                 if len(self.files) == len(self.origin.files):
                     return None
@@ -112,12 +133,12 @@ class Download:
                     )  # fmt: skip
                 self._tell()
 
-    def _moved(self, done: int, missing: list[dict[str, Any]]) -> bool:
-        """Note what has come, in all; was it more than before?"""
+    def _moved(self, done: int, hashed: int, missing: list[dict[str, Any]]) -> bool:
+        """Note what has come, in all; was it more than before, or was more of it checked, which takes its time?"""
         names = {file["path"] for file in missing}
         done += sum(file["size"] for file in self.origin.files if file["path"] not in names)
-        more = done > self.done
-        self.done = done
+        more = done > self.done or hashed > self.hashed
+        self.done, self.hashed = done, hashed
         now = time.monotonic()
         self.seen = [(at, had) for at, had in self.seen if now - at < SPEED_OVER] + [(now, done)]
         return more
@@ -128,7 +149,9 @@ class Download:
         self.told = time.monotonic()
         total, speed = max(self.origin.total_bytes, 1), self._speed()
         HubOrigin.objects.filter(pk=self.origin.pk).update(done_bytes=self.done, bytes_per_second=speed)
-        self._report(stage=said(self.done, total, speed), progress=min(self.done * self.share // total, self.share))
+        stage, progress = said(self.done, total, speed)[:64], min(self.done * self.share // total, self.share)
+        # A download that gets on isn't what ends its worker, however often that ends.
+        self._report(stage=stage, progress=progress, **({"attempts": 1} if self.done > self.first else {}))
 
     def _speed(self) -> int:
         if len(self.seen) < 2:

@@ -10,11 +10,12 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
@@ -51,6 +52,7 @@ class Job:
         self.folder = Path(given["folder"])
         self.files = [Wanted(**file) for file in given["files"]]
         self.workers = int(given["workers"])
+        self.hashed = 0  # bytes; that it grows is all that counts
         (self.folder / PARTS).mkdir(exist_ok=True)
 
     def run(self) -> None:
@@ -62,7 +64,7 @@ class Job:
                 for each in ready:
                     file = waiting.pop(each)
                     say(file=file.path, size=file.size, sha256=self._result(each))
-                say(done=sum(self._so_far()))
+                say(done=sum(self._so_far()), hashed=self.hashed)
 
     def _result(self, ended: "Future[str]") -> str:
         try:
@@ -94,8 +96,7 @@ class Job:
                     continue
 
     def _part(self, file: Wanted) -> Path:
-        named = hashlib.sha256(f"{self.commit}\0{file.path}".encode()).hexdigest()
-        return self.folder / PARTS / named[:32]
+        return self.folder / PARTS / part_name(self.commit, file.path)
 
     def _whole(self, file: Wanted) -> str:
         """The SHA-256 of the file, which is there and right when this returns."""
@@ -103,20 +104,24 @@ class Job:
         for last in (False, True):
             if not target.exists():
                 self._fetch(file, part)
-            sha256 = checked(target if target.exists() else part, file)
+            found = target if target.exists() else part
+            sha256 = checked(found, file, self._looked)
             if sha256:
                 break
-            (target if target.exists() else part).unlink()
+            found.unlink()
             if last:
                 raise Problem(
                     "hub_checksum",
                     f"{file.path} came twice with another content than the hub states.",
                     "A proxy or mirror on the way may change it: check HF_ENDPOINT and HTTPS_PROXY, then resume.",
                 )
-        if not target.exists():
+        if found is part:
             target.parent.mkdir(parents=True, exist_ok=True)
             part.replace(target)
         return sha256
+
+    def _looked(self, size: int) -> None:
+        self.hashed += size
 
     def _fetch(self, file: Wanted, part: Path) -> None:
         """Go on where the part ends."""
@@ -137,7 +142,7 @@ class Job:
     def _get(self, file: Wanted, part: Path, have: int) -> None:
         url = hf_hub_url(self.repository, file.path, revision=self.commit, endpoint=self.endpoint)
         found = get_hf_file_metadata(url, token=self.token, timeout=METADATA_SECONDS, endpoint=self.endpoint)
-        ours = _host(found.location) == _host(url)  # the token is for the hub, not for the disks that it points at
+        ours = _origin(found.location) == _origin(url)  # the token is for the hub, not for the disks that it points at
         with part.open("r+b" if part.exists() else "w+b", buffering=0) as stream:
             stream.seek(have)
             http_get(
@@ -146,14 +151,20 @@ class Job:
             )  # fmt: skip
 
 
-def checked(path: Path, file: Wanted) -> str:
-    """The SHA-256 of what is there; empty if that isn't what the hub states."""
+def part_name(commit: str, path: str) -> str:
+    """What a file that hasn't come whole is named meanwhile."""
+    return hashlib.sha256(f"{commit}\0{path}".encode()).hexdigest()[:32]
+
+
+def checked(path: Path, file: Wanted, each: Callable[[int], None]) -> str:
+    """The SHA-256 of what is there; empty if that isn't what the hub states. `each` hears how much was read."""
     if path.stat().st_size != file.size:
         return ""
     sha256, git = hashlib.sha256(), hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as stream:
         while piece := stream.read(HASHED):
             sha256.update(piece)
+            each(len(piece))
             if not file.sha256:
                 git.update(piece)
     if file.sha256:
@@ -161,8 +172,10 @@ def checked(path: Path, file: Wanted) -> str:
     return "" if len(file.oid) == 40 and git.hexdigest() != file.oid else sha256.hexdigest()
 
 
-def _host(url: str) -> str:
-    return url.split("://", 1)[-1].split("/", 1)[0].lower()
+def _origin(url: str) -> tuple[str, str]:
+    """Scheme and host: what is meant for one over TLS isn't for the same one without."""
+    found = urlsplit(url)
+    return found.scheme.lower(), found.netloc.lower()
 
 
 def say(**what: Any) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 from huggingface_hub.utils import build_hf_headers, get_session  # type: ignore[attr-defined]
 
+from apps.models import names
 from apps.models.adapters.reading import CONFIG, Adapter, is_adapter, parse
 from apps.models.archive import FREE_RESERVE, MAX_ENTRIES
 from apps.models.bundles.manifest import inside
@@ -219,9 +221,9 @@ def _unfit(found: Preflight) -> list[Problem]:
         except ValueError:
             shown = file.path[:80].encode("unicode_escape").decode()
             blocks.append(Problem("hub_names", f"The file name {shown} isn't safe.", "Leave it out by patterns."))
-    if len({file.path.casefold() for file in found.taken}) < len(found.taken):
-        step = "Leave one of them out by patterns."
-        blocks.append(Problem("hub_names", "Two file names differ in upper and lower case only.", step))
+    if double := names.double([file.path for file in found.taken]):
+        said = f"{double[:80]} is one name with another one on many disks (capitals, accents)."
+        blocks.append(Problem("hub_names", said, "Leave one of them out by patterns."))
     if len(found.taken) > MAX_ENTRIES:
         blocks.append(Problem("hub_names", f"It has {len(found.taken)} files.", f"{MAX_ENTRIES} are allowed."))
     if found.total > settings.MAX_UNPACKED_BYTES:
@@ -255,12 +257,22 @@ def _texts(found: Preflight, token: str | bool) -> dict[str, bytes]:
     texts = {}
     for file in sorted(wanted, key=lambda file: (file.path.count("/"), file.size))[:SMALL_FILES]:
         url = hf_hub_url(found.repository, file.path, revision=found.commit, endpoint=settings.HUB_ENDPOINT)
-        answer = get_session().get(
-            url, headers=build_hf_headers(token=token), follow_redirects=True, timeout=ANSWER_SECONDS
-        )
-        if answer.status_code == 200:
-            texts[file.path] = answer.content
+        headers = build_hf_headers(token=token)
+        with get_session().stream("GET", url, headers=headers, follow_redirects=True, timeout=ANSWER_SECONDS) as answer:
+            text = _within(answer.iter_bytes()) if answer.status_code == 200 else None
+        if text is not None:
+            texts[file.path] = text
     return texts
+
+
+def _within(pieces: Iterable[bytes]) -> bytes | None:
+    """All of them; None if there is more than the hub's list of files said."""
+    text = bytearray()
+    for piece in pieces:
+        text += piece
+        if len(text) > SMALL:
+            return None
+    return bytes(text)
 
 
 def _as_adapter(found: Preflight) -> Preflight:

@@ -22,8 +22,10 @@ logger = logging.getLogger(__name__)
 def override_rule(model: Model, rule: str, reason: str, *, by: User) -> Model:
     """Let a model in although `rule` ended its import: recorded with who and why, then the import is tried again."""
     reason = " ".join(printable(reason).split())
-    _refuse(model, rule, reason)
     with transaction.atomic():
+        # As it is now: it may have been tried again since it was shown, and have failed by another rule.
+        model = Model.objects.select_for_update().filter(pk=model.pk).first() or model
+        _refuse(model, rule, reason)
         RuleOverride.objects.create(
             model_id=model.pk, model_name=model.name, revision=model.revision, rule=rule, finding=model.failure,
             reason=reason, by=by, by_name=by.get_username(),

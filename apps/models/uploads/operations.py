@@ -115,7 +115,8 @@ def sweep() -> None:
     """What a crash left between the last byte and the import is begun; what has expired goes."""
     now = timezone.now()
     for upload in Upload.objects.filter(expires_at__lt=now):
-        discard(upload, by=None)
+        if not _recent(upload):  # a request that has lasted all that time still brings some
+            discard(upload, by=None)
     for upload in Upload.objects.filter(problem=""):
         if received(upload) != upload.length or _recent(upload):
             continue

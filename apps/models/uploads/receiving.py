@@ -109,9 +109,12 @@ class Uploads:
         try:
             with Part(upload) as part:
                 part.begin(offset)
-                await part.take(request, expected)
-                size = part.size
-            await sync_to_async(_touched)(upload)
+                try:
+                    await part.take(request, expected)
+                finally:
+                    size = part.size
+                    if size > offset:  # however it ended
+                        await sync_to_async(_touched)(upload)
         finally:
             if self.writers.get(upload.pk) is task:
                 del self.writers[upload.pk]
@@ -185,9 +188,9 @@ class Part:
                 if self.size + len(piece) > self.upload.length:
                     said = f"More came than the {self.upload.length} bytes that were announced."
                     raise Problem("upload_too_long", said, "Begin it again with its real length.", status=400)
-                await asyncio.to_thread(self._write, piece, hashed)
+                await _to_its_end(self._write, piece, hashed)
             whole = True
-            await asyncio.to_thread(os.fdatasync, self.file)
+            await _to_its_end(os.fdatasync, self.file)
         finally:
             if hashed and not (whole and expected and hashed.digest() == expected.digest):
                 os.ftruncate(self.file, began)
@@ -215,6 +218,16 @@ class Part:
         if self.size - self.looked > LOOK_EVERY:
             self.looked = self.size
             operations.check_room(self.path)
+
+
+async def _to_its_end(work: Callable[..., Any], *args: Any) -> None:
+    """In a thread, which nothing interrupts: the file is closed when it has ended, and not under its hands."""
+    running = asyncio.ensure_future(asyncio.to_thread(work, *args))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
 
 
 async def _pieces(request: Request) -> Any:

@@ -46,6 +46,8 @@ def metadata(headers: Mapping[str, str], longest: int) -> dict[str, str]:
         key, _, value = pair.partition(" ")
         try:
             found[key] = base64.b64decode(value, validate=True).decode()
+            if "\0" in found[key]:
+                raise binascii.Error  # no database keeps it
         except (binascii.Error, UnicodeDecodeError):
             raise Problem(
                 "tus_header", f"Upload-Metadata's {key[:40]!r} isn't base64 of a text.", STEP, status=400
