@@ -9,7 +9,9 @@ from django.db.models import Case, Exists, OuterRef, Q, QuerySet, When
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import DropdownFilter, RangeDateFilter
+from unfold.contrib.filters.admin import RangeDateFilter
+from unfold.contrib.filters.admin.dropdown_filters import DropdownFilter as UnfoldDropdownFilter
+from unfold.contrib.filters.forms import DropdownForm
 
 from apps.deployments import runtimes
 from apps.deployments.listing import WORDS
@@ -18,6 +20,24 @@ from apps.models.models import Model
 
 TAGS, PEOPLE, MODELS = 50, 200, 200  # offered at most
 TAGGED = 500  # deployments whose tags are looked at
+
+
+class Options(forms.Select):
+    """unfold's choice, without a template for each of its options: there are hundreds."""
+
+    template_name = "deployments/admin/options.html"
+
+
+class OptionsForm(DropdownForm):  # type: ignore[misc]
+    """unfold's form of one choice, with ours."""
+
+    widget = Options(attrs=DropdownForm.widget.attrs)
+
+
+class DropdownFilter(UnfoldDropdownFilter):  # type: ignore[misc]
+    """unfold's filter, with our form."""
+
+    form_class = OptionsForm
 
 
 class StatusFilter(DropdownFilter):  # type: ignore[misc]

@@ -120,4 +120,6 @@ def _copy(table: type[models.Model], taken: dict[str, str], source: str) -> None
               for each in fields if each.attname not in taken]  # fmt: skip
     columns = ", ".join(connection.ops.quote_name(str(each.column)) for each in fields)
     with connection.cursor() as cursor:
-        cursor.execute(f"INSERT INTO {table._meta.db_table} ({columns}) SELECT {', '.join(chosen)} FROM {source}", values)
+        cursor.execute(
+            f"INSERT INTO {table._meta.db_table} ({columns}) SELECT {', '.join(chosen)} FROM {source}", values
+        )
