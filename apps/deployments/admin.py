@@ -119,6 +119,7 @@ class DeploymentAdmin(console.ModelAdmin):
         """The list; its actions depend on who looks, so they are filled in with the response."""
         model_id = request.GET.get("model__id__exact", "")
         model = Model.objects.for_head().filter(pk=model_id).first() if model_id else None
+        request.of_model = model  # type: ignore[attr-defined] # for the filter by model
         extra = {
             **(extra_context or {}),
             "title": gettext("Deployments of %(model)s") % {"model": model.name} if model else gettext("Deployments"),

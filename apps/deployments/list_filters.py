@@ -95,8 +95,10 @@ class ModelFilter(DropdownFilter):  # type: ignore[misc]
     parameter_name = "model__id__exact"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Models that have one, by name, and the one that was asked for; the search finds the others by name."""
+        """Models that have one, by name; on the page of one, that one. The search finds the others by name."""
         asked = request.GET.get("model__id__exact", "")
+        if of_model := getattr(request, "of_model", None):  # its own page, which changelist_view has found it for
+            return [(of_model.pk, of_model.name)]
         deployed = Exists(Deployment.objects.filter(model=OuterRef("pk")))
         first = Case(When(pk=asked, then=0), default=1)
         rows = Model.objects.filter(deployed | Q(pk=asked)).order_by(first, "name")

@@ -36,9 +36,12 @@ class ModelQuerySet(models.QuerySet[Any]):
 
     def for_head(self) -> Self:
         """With everything that the head of a model's pages shows of it."""
+        from apps.models.overrides.models import RuleOverride
+
         rows = self.select_related("added_by", "base_model", "hub_origin__connection", "bundle_origin")
         findings = self.model._meta.get_field("findings").related_model._default_manager
         return rows.annotate(
+            overridden=Exists(RuleOverride.objects.filter(model_id=OuterRef("pk"))),
             deployment_count=self._number(self._deployments),
             finding_count=self._number(findings.filter(level__in=WANT_A_LOOK)),
         )

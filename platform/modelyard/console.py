@@ -32,7 +32,7 @@ TONES = {"good": "my-good", "busy": "my-busy", "bad": "my-bad", "calm": "my-calm
 
 
 class FarPages(Paginator):  # type: ignore[type-arg]
-    """Pages of a list; a far one is found by the rows' keys, which an index has, so that nobody reads what is before."""
+    """Pages of a list; a far one is found by its keys, which an index has: what is before isn't read."""
 
     def page(self, number: int | str) -> "Page[Any]":
         """One page."""

@@ -33,7 +33,8 @@ def many(db: None) -> Any:
 
 
 @pytest.mark.parametrize("address", [
-    LIST, f"{LIST}?p=12", f"{LIST}?status__exact=failed", f"{LIST}?tag=eu", f"{LIST}?q=d", f"{LIST}?q=d+1", f"{LIST}?o=1",
+    LIST, f"{LIST}?p=12", f"{LIST}?status__exact=failed", f"{LIST}?tag=eu", f"{LIST}?q=d", f"{LIST}?q=d+1",
+    f"{LIST}?o=1",
     f"{LIST}?model__id__exact=mdl_0", f"{LIST}?model__id__exact=mdl_0&p=12", MODELS, f"{MODELS}?p=12", f"{MODELS}?q=m",
     "/admin/",
 ])  # fmt: skip
@@ -42,7 +43,7 @@ def test_a_page_takes_few_queries_however_many_rows_there_are(
 ) -> None:
     client = person()
     client.get(address)
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(9):
         assert client.get(address).status_code == 200
 
 
