@@ -92,9 +92,8 @@ def pages(rows: int, word: str) -> dict[str, str]:
     places = {"=PAGE": rows // 50 * 9 // 20, "=FAR": rows // 50 * 3 // 20, "=LAST": rows // 20 // 50}
     found = {}
     for name, address in PAGES.items():
-        for place, number in places.items():
-            address = address.replace(place, f"={number}")
-        found[name] = address
+        place = next((place for place in places if place in address), "")
+        found[name] = address.replace(place, f"={places[place]}") if place else address
     return {name: address for name, address in found.items() if word in name}
 
 
