@@ -40,7 +40,7 @@ class DropdownFilter(UnfoldDropdownFilter):  # type: ignore[misc]
     form_class = OptionsForm
 
 
-class StatusFilter(DropdownFilter):  # type: ignore[misc]
+class StatusFilter(DropdownFilter):
     """Deployments in a status."""
 
     title = _("status")
@@ -55,7 +55,7 @@ class StatusFilter(DropdownFilter):  # type: ignore[misc]
         return queryset.filter(status=self.value()) if self.value() else queryset
 
 
-class RuntimeFilter(DropdownFilter):  # type: ignore[misc]
+class RuntimeFilter(DropdownFilter):
     """Deployments on a runtime."""
 
     title = _("runtime")
@@ -70,7 +70,7 @@ class RuntimeFilter(DropdownFilter):  # type: ignore[misc]
         return queryset.filter(runtime=self.value()) if self.value() else queryset
 
 
-class TagFilter(DropdownFilter):  # type: ignore[misc]
+class TagFilter(DropdownFilter):
     """Deployments that carry a tag."""
 
     title = _("tag")
@@ -88,7 +88,7 @@ class TagFilter(DropdownFilter):  # type: ignore[misc]
         return queryset.with_tag(self.value()) if self.value() else queryset  # type: ignore[attr-defined]
 
 
-class ModelFilter(DropdownFilter):  # type: ignore[misc]
+class ModelFilter(DropdownFilter):
     """Deployments of a model."""
 
     title = _("model")
@@ -109,7 +109,7 @@ class ModelFilter(DropdownFilter):  # type: ignore[misc]
         return queryset.filter(model=self.value()) if self.value() else queryset
 
 
-class PersonFilter(DropdownFilter):  # type: ignore[misc]
+class PersonFilter(DropdownFilter):
     """Deployments that a person added."""
 
     title = _("person")

@@ -71,7 +71,7 @@ def _insert(table: type[models.Model], rows: Iterable[dict[str, Any]]) -> None:
     columns = ", ".join(connection.ops.quote_name(str(each.column)) for each in fields.values())
     places = ", ".join(["%s"] * len(fields))
     with connection.cursor() as cursor:
-        cursor.executemany(f"INSERT INTO {table._meta.db_table} ({columns}) VALUES ({places})", map(ready, rows))
+        cursor.executemany(f"INSERT INTO {table._meta.db_table} ({columns}) VALUES ({places})", list(map(ready, rows)))
 
 
 def _model(number: int) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class ModelAdmin(unfold.admin.ModelAdmin):
     """unfold's ModelAdmin without the request that it keeps on the shared instance: the site is served by threads."""
 
     compressed_fields = True
-    paginator = FarPages
+    paginator: Any = FarPages
     list_filter_sheet = False
 
     @property
@@ -61,7 +61,7 @@ class ModelAdmin(unfold.admin.ModelAdmin):
     def request(self, _value: HttpRequest) -> None:
         """Not kept."""
 
-    @display(description=unfold.admin.ModelAdmin.action_checkbox.short_description)
+    @display(description=unfold.admin.ModelAdmin.action_checkbox.short_description)  # type: ignore[untyped-decorator]
     def action_checkbox(self, obj: Model) -> SafeString:
         """As unfold's, of which the template of a widget is a part of every row."""
         return format_html(CHECKBOX, obj.pk)
