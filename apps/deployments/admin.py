@@ -51,6 +51,7 @@ class DeploymentAdmin(console.ModelAdmin):
     search_fields: ClassVar = ["name", "id", "description", "model__name"]
     search_help_text = _("Name, ID, description or model")
     list_per_page = 50
+    preserve_filters = False  # its pages lead back by themselves, and each row's address would be looked up for it
     show_full_result_count = False
     change_list_template = "deployments/admin/list.html"
     list_before_template = "deployments/admin/list_before.html"
@@ -90,7 +91,8 @@ class DeploymentAdmin(console.ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Deployment]:
         """Models are looked up after the page's rows: joined, SQLite may walk through all models first."""
         rows: QuerySet[Deployment] = super().get_queryset(request)
-        return rows.prefetch_related("model")
+        of_one = bool(request.GET.get("model__id__exact"))
+        return rows.select_related("model", *self.list_select_related) if of_one else rows.prefetch_related("model")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Deployment], search_term: str
@@ -116,7 +118,8 @@ class DeploymentAdmin(console.ModelAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list; its actions depend on who looks, so they are filled in with the response."""
         model_id = request.GET.get("model__id__exact", "")
-        model = Model.objects.filter(pk=model_id).first() if model_id else None
+        model = Model.objects.for_head().filter(pk=model_id).first() if model_id else None
+        request.of_model = model  # type: ignore[attr-defined] # for the filter by model
         extra = {
             **(extra_context or {}),
             "title": gettext("Deployments of %(model)s") % {"model": model.name} if model else gettext("Deployments"),

@@ -9,7 +9,9 @@ from django.db.models import Case, Exists, OuterRef, Q, QuerySet, When
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import DropdownFilter, RangeDateFilter
+from unfold.contrib.filters.admin import RangeDateFilter
+from unfold.contrib.filters.admin.dropdown_filters import DropdownFilter as UnfoldDropdownFilter
+from unfold.contrib.filters.forms import DropdownForm
 
 from apps.deployments import runtimes
 from apps.deployments.listing import WORDS
@@ -20,7 +22,25 @@ TAGS, PEOPLE, MODELS = 50, 200, 200  # offered at most
 TAGGED = 500  # deployments whose tags are looked at
 
 
-class StatusFilter(DropdownFilter):  # type: ignore[misc]
+class Options(forms.Select):
+    """unfold's choice, without a template for each of its options: there are hundreds."""
+
+    template_name = "deployments/admin/options.html"
+
+
+class OptionsForm(DropdownForm):  # type: ignore[misc]
+    """unfold's form of one choice, with ours."""
+
+    widget = Options(attrs=DropdownForm.widget.attrs)
+
+
+class DropdownFilter(UnfoldDropdownFilter):  # type: ignore[misc]
+    """unfold's filter, with our form."""
+
+    form_class = OptionsForm
+
+
+class StatusFilter(DropdownFilter):
     """Deployments in a status."""
 
     title = _("status")
@@ -35,7 +55,7 @@ class StatusFilter(DropdownFilter):  # type: ignore[misc]
         return queryset.filter(status=self.value()) if self.value() else queryset
 
 
-class RuntimeFilter(DropdownFilter):  # type: ignore[misc]
+class RuntimeFilter(DropdownFilter):
     """Deployments on a runtime."""
 
     title = _("runtime")
@@ -50,7 +70,7 @@ class RuntimeFilter(DropdownFilter):  # type: ignore[misc]
         return queryset.filter(runtime=self.value()) if self.value() else queryset
 
 
-class TagFilter(DropdownFilter):  # type: ignore[misc]
+class TagFilter(DropdownFilter):
     """Deployments that carry a tag."""
 
     title = _("tag")
@@ -68,15 +88,17 @@ class TagFilter(DropdownFilter):  # type: ignore[misc]
         return queryset.with_tag(self.value()) if self.value() else queryset  # type: ignore[attr-defined]
 
 
-class ModelFilter(DropdownFilter):  # type: ignore[misc]
+class ModelFilter(DropdownFilter):
     """Deployments of a model."""
 
     title = _("model")
     parameter_name = "model__id__exact"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Models that have one, by name, and the one that was asked for; the search finds the others by name."""
+        """Models that have one, by name; on the page of one, that one. The search finds the others by name."""
         asked = request.GET.get("model__id__exact", "")
+        if of_model := getattr(request, "of_model", None):  # its own page, which changelist_view has found it for
+            return [(of_model.pk, of_model.name)]
         deployed = Exists(Deployment.objects.filter(model=OuterRef("pk")))
         first = Case(When(pk=asked, then=0), default=1)
         rows = Model.objects.filter(deployed | Q(pk=asked)).order_by(first, "name")
@@ -87,7 +109,7 @@ class ModelFilter(DropdownFilter):  # type: ignore[misc]
         return queryset.filter(model=self.value()) if self.value() else queryset
 
 
-class PersonFilter(DropdownFilter):  # type: ignore[misc]
+class PersonFilter(DropdownFilter):
     """Deployments that a person added."""
 
     title = _("person")

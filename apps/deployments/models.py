@@ -81,6 +81,10 @@ class Deployment(Limited):
         indexes: ClassVar = [
             models.Index(fields=["-added_at", "-id"], name="deployments_by_age"),
             models.Index(fields=["status", "-status_at"], name="deployments_by_status"),
+            # The list of one status or one model, newest first; and how many of a model are in each status.
+            models.Index(fields=["status", "-added_at", "-id"], name="deployments_in_status"),
+            models.Index(fields=["model", "-added_at", "-id"], name="deployments_of_model"),
+            models.Index(fields=["model", "status"], name="deployments_model_status"),
         ]
         permissions: ClassVar = [
             ("deploy_deployment", "Can deploy, re-deploy and re-trigger"),

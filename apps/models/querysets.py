@@ -12,6 +12,9 @@ from django.db.models.functions import Coalesce
 DEPLOYED, FAILED, READY_TO_DEPLOY = "deployed", "failed", "ready_to_deploy"
 
 
+WANT_A_LOOK = ("warn", "block")  # levels of findings
+
+
 class ModelQuerySet(models.QuerySet[Any]):
     """Models with the counts that their list shows."""
 
@@ -27,9 +30,21 @@ class ModelQuerySet(models.QuerySet[Any]):
         """How many deployments of each of these models are in each status."""
         found: dict[str, dict[str, int]] = {}
         of_these = self._deployments.filter(model__in=ids).order_by().values_list("model_id", "status")
-        for model_id, status, count in of_these.annotate(count=Count("pk")):
+        for model_id, status, count in of_these.annotate(count=Count("*")):
             found.setdefault(model_id, {})[status] = count
         return found
+
+    def for_head(self) -> Self:
+        """With everything that the head of a model's pages shows of it."""
+        from apps.models.overrides.models import RuleOverride
+
+        rows = self.select_related("added_by", "base_model", "hub_origin__connection", "bundle_origin")
+        findings = self.model._meta.get_field("findings").related_model._default_manager
+        return rows.annotate(
+            overridden=Exists(RuleOverride.objects.filter(model_id=OuterRef("pk"))),
+            deployment_count=self._number(self._deployments),
+            finding_count=self._number(findings.filter(level__in=WANT_A_LOOK)),
+        )
 
     def with_deployments(self, status: str) -> Self:
         """Those that have a deployment in that status."""
@@ -55,6 +70,10 @@ class ModelQuerySet(models.QuerySet[Any]):
     @property
     def _deployments(self) -> Any:
         return self.model._meta.get_field("deployments").related_model._default_manager
+
+    def _number(self, rows: Any) -> Coalesce:
+        of_model = rows.filter(model=OuterRef("pk")).order_by().values("model")
+        return Coalesce(Subquery(of_model.annotate(count=Count("*")).values("count")), 0)
 
     def _counted(self, status: str) -> Coalesce:
         """Counts in a subquery: the list keeps its order, which a GROUP BY of the whole would take away."""

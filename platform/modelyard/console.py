@@ -9,9 +9,12 @@ from urllib.parse import urlencode
 
 import unfold.admin
 from django.contrib import messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
+from django.core.paginator import Page, Paginator
+from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import register_converter
@@ -21,17 +24,35 @@ from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
+from unfold.decorators import display
 
 from modelyard.problems import Problem
 
+NEAR = 10  # pages at the beginning of a list, which are read as they are
+CHECKBOX = unfold.admin.checkbox.render(ACTION_CHECKBOX_NAME, "{}")
 FORM_SECONDS = 24 * 3600  # that a sent form is remembered
 TONES = {"good": "my-good", "busy": "my-busy", "bad": "my-bad", "calm": "my-calm", "warn": "my-warn"}
+
+
+class FarPages(Paginator):  # type: ignore[type-arg]
+    """Pages of a list; a far one is found by its keys, which an index has: what is before isn't read."""
+
+    def page(self, number: int | str) -> "Page[Any]":
+        """One page."""
+        page = super().page(number)
+        if page.number > NEAR:
+            rows: Any = page.object_list
+            keys = list(rows.select_related(None).prefetch_related(None).values_list("pk", flat=True))
+            all_rows: Any = self.object_list
+            page.object_list = all_rows.filter(pk__in=keys)
+        return page
 
 
 class ModelAdmin(unfold.admin.ModelAdmin):
     """unfold's ModelAdmin without the request that it keeps on the shared instance: the site is served by threads."""
 
     compressed_fields = True
+    paginator: Any = FarPages
     list_filter_sheet = False
 
     @property
@@ -42,6 +63,11 @@ class ModelAdmin(unfold.admin.ModelAdmin):
     @request.setter
     def request(self, _value: HttpRequest) -> None:
         """Not kept."""
+
+    @display(description=unfold.admin.ModelAdmin.action_checkbox.short_description)  # type: ignore[untyped-decorator]
+    def action_checkbox(self, obj: Model) -> SafeString:
+        """As unfold's, of which the template of a widget is a part of every row."""
+        return format_html(CHECKBOX, obj.pk)
 
 
 class SystemId(StringConverter):

@@ -4,7 +4,6 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
-from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -15,7 +14,7 @@ from apps.models import operations
 from apps.models.adapters import bases
 from apps.models.adapters.fitting import MENDED_BY_BASE
 from apps.models.admin import progress
-from apps.models.models import USABLE, WORKING, Level, Model, Status
+from apps.models.models import USABLE, WORKING, Model, Status
 from apps.models.overrides import pages as overrides
 from modelyard import console
 
@@ -38,8 +37,7 @@ def deployments_of(model: Model) -> str:
 def find(request: HttpRequest, pk: str) -> Any:
     """The model with what its pages show; 403 for people who may not look, 404 for none."""
     console.require(request, "models.view_model")
-    rows = Model.objects.select_related("added_by", "base_model", "hub_origin__connection", "bundle_origin")
-    return get_object_or_404(rows, pk=pk)
+    return get_object_or_404(Model.objects.for_head(), pk=pk)
 
 
 def page(request: HttpRequest, model: Model, here: str, context: dict[str, Any], template: str = "") -> HttpResponse:
@@ -84,9 +82,9 @@ def head(request: HttpRequest, model: Model, here: str) -> dict[str, Any]:
     }
 
 
-def _tabs(model: Model, here: str, may: Any) -> list[tuple[str, Any, bool, str]]:
+def _tabs(model: Any, here: str, may: Any) -> list[tuple[str, Any, bool, str]]:
     """Address, name, whether it is this one, and a number or word beside the name."""
-    marks = {"deployments": str(model.deployments.count()), "report": _found(model)}
+    marks = {"deployments": str(model.deployment_count), "report": str(model.finding_count or "")}
     shown = {
         "deployments": may("deployments.view_deployment"),
         "fit": may("deployments.view_deployment") and model.status in USABLE,
@@ -98,13 +96,6 @@ def _tabs(model: Model, here: str, may: Any) -> list[tuple[str, Any, bool, str]]
         for name, label, address in TABS
         if shown.get(name, True)
     ]  # fmt: skip
-
-
-def _found(model: Model) -> str:
-    """How many findings want a look."""
-    counts = dict(model.findings.order_by().values_list("level").annotate(count=Count("pk")))
-    count = counts.get(Level.WARN, 0) + counts.get(Level.BLOCK, 0)
-    return str(count) if count else ""
 
 
 def hub_page(model: Model) -> str:

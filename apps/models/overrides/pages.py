@@ -14,12 +14,13 @@ from modelyard import console
 MAY = "models.override_rule"
 
 
-def context(request: HttpRequest, model: Model) -> dict[str, Any]:
+def context(request: HttpRequest, model: Any) -> dict[str, Any]:
     """For `override.html`: the rule that could be overridden, by this person or by others, and what was."""
+    history = operations.history(model) if model.overridden else []
     return {
         "rule": operations.blocking(model),
         "may": console.may(request, MAY),
-        "history": [(row, RULES.get(row.rule)) for row in operations.history(model)],
+        "history": [(row, RULES.get(row.rule)) for row in history],
         "least": operations.MIN_REASON,
         "most": operations.MAX_REASON,
         "kept_days": operations.KEPT_DAYS,

@@ -20,5 +20,4 @@ def model_head(context: RequestContext, model: Model, here: str) -> dict[str, An
     request = context["request"]
     if not console.may(request, "models.view_model"):
         return {}
-    found = tabs.find(request, model.pk) if here == "deployments" else model
-    return {**tabs.head(request, found, here), "csrf_token": context.get("csrf_token"), "request": request}
+    return {**tabs.head(request, model, here), "csrf_token": context.get("csrf_token"), "request": request}
