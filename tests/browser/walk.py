@@ -25,7 +25,7 @@ def links_of(page: Page) -> list[str]:
 
 
 def every_page(page: Page) -> Iterator[str]:
-    """Open each kind of page that links lead to, and every step of the wizards; the address of each, once it is open."""
+    """Open each kind of page that links lead to, and the steps of the wizards; the address of each, once open."""
     seen: set[str] = set()
     todo = ["/api/docs/", "/admin/"]
     while todo:
