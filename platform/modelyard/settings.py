@@ -273,7 +273,7 @@ LOGGING = {
 # --- Admin ------------------------------------------------------------------------------------------------------------
 
 STYLES = ("theme", "layout", "parts", "forms", "tables", "notices", "charts")
-SCRIPTS = ("js/core", "js/session", "js/asking", "js/live", "js/times", "js/keyboard")
+SCRIPTS = ("js/core", "js/session", "js/asking", "js/live", "js/times", "js/keyboard", "js/naming")
 
 
 def _static(path: str, _request: HttpRequest) -> str:

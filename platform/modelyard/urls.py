@@ -13,7 +13,9 @@ from modelyard.api.tokens import TokensView
 
 # Swagger UI writes inline styles; its script is a file of its own, as ours are.
 docs = csp_override({**settings.SECURE_CSP, "script-src": [CSP.SELF], "style-src": [CSP.SELF, CSP.UNSAFE_INLINE]})(
-    SpectacularSwaggerSplitView.as_view(url_name="schema", permission_classes=[])
+    SpectacularSwaggerSplitView.as_view(
+        url_name="schema", permission_classes=[], template_name="modelyard/api_docs.html"
+    )
 )
 
 handler400 = "modelyard.refusals.bad_request"

@@ -17,20 +17,30 @@ BINARIES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
              "--disable-component-update", "--disable-sync"]  # fmt: skip
 PASSWORD = "for the browser tests only"
-VIEWER = """
+MODEL = "ready-made"  # the model that most tests deploy
+SETUP = """
+import time
+from pathlib import Path
 from django.contrib.auth.models import Group, User
-viewer = User.objects.create_user("viewer", password="%s", is_staff=True)
+from apps.models import operations
+viewer = User.objects.create_user("viewer", password="{password}", is_staff=True)
 viewer.groups.add(Group.objects.get(name="Viewers"))
+model = operations.import_file(Path("{archive}"), "{model}", by=User.objects.get(username="admin"))
+while model.status != "ready":
+    time.sleep(0.1)
+    model.refresh_from_db()
+print(model.pk)
 """
 
 
 @dataclass
 class Site:
-    """A running Modelyard with the tiny model's zip at hand."""
+    """A running Modelyard with the tiny model's zip at hand, and that model imported."""
 
     address: str
     data: Path
     archive: Path
+    model: str = ""
 
 
 @pytest.fixture(scope="session")
@@ -45,8 +55,11 @@ def site() -> Iterator[Site]:
     up = Up(place / "data", MODELYARD_ADMIN_PASSWORD=PASSWORD)
     try:
         address = up.ready()
-        run("shell", "-v", "0", "-c", VIEWER % PASSWORD, data=place / "data")
-        yield Site(address, place / "data", archive)
+        copy = shutil.copy(archive, place / f"{MODEL}.zip")
+        setup = SETUP.format(password=PASSWORD, archive=copy, model=MODEL)
+        done = run("shell", "-v", "0", "-c", setup, data=place / "data")
+        assert done.returncode == 0, done.stdout
+        yield Site(address, place / "data", archive, done.stdout.split()[-1])
     finally:
         up.end()
         for process in processes_of(place / "data"):
@@ -66,6 +79,13 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+def enter(page: Page, name: str) -> None:
+    """Log in on the login page that is open."""
+    page.fill("[name=username]", name)
+    page.fill("[name=password]", PASSWORD)
+    page.click("button[type=submit]")
+
+
 def log_in(chromium: Browser, site: Site, name: str) -> Page:
     """A page of that person; what the browser complains of fails the test."""
     context: BrowserContext = chromium.new_context(viewport={"width": 1400, "height": 900}, base_url=site.address)
@@ -73,9 +93,7 @@ def log_in(chromium: Browser, site: Site, name: str) -> Page:
     page = context.new_page()
     page.set_default_timeout(20_000)
     page.goto("/admin/")
-    page.fill("[name=username]", name)
-    page.fill("[name=password]", PASSWORD)
-    page.click("button[type=submit]")
+    enter(page, name)
     page.wait_for_url("**/admin/")
     return page
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Site
+from tests.browser.conftest import PASSWORD, Site
 from tests.browser.test_main_job import LIST, answer_of, badge, clipboard, deployed
 from tests.cli.conftest import run
 
@@ -195,7 +195,7 @@ def test_the_log_is_followed_searched_and_downloaded(page: Page, demo: Site) -> 
 
 
 def test_the_page_says_deployed_without_being_loaded_again(page: Page, site: Site) -> None:
-    deployed(page, site, "lively", start_seconds="4")
+    deployed(page, site, "lively", start_seconds=4)
     page.evaluate("window.still = true")
     expect(page.get_by_text("so nothing answers here yet")).to_be_visible()
     badge(page, "Deployed")
@@ -222,6 +222,22 @@ def test_a_viewer_may_read_and_not_call(viewer: Page, demo: Site) -> None:
     expect(viewer.get_by_role("button", name="Undeploy")).to_have_count(0)
     opened(viewer, CHAT, "logs/")
     expect(viewer.locator("#log")).to_be_visible()
+
+
+def test_a_session_that_ends_under_the_console_loses_no_question(page: Page, site: Site) -> None:
+    deployed(page, site, "patient")
+    badge(page, "Deployed")
+    page.fill("#chat-text", "first")
+    page.keyboard.press("Enter")
+    expect(page.locator("#console-said")).to_have_text("Done.")
+    page.context.clear_cookies()
+    page.fill("#chat-text", "second and last")
+    page.keyboard.press("Enter")
+    page.fill("#my-login-password", PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.locator("#console-said")).to_have_text("Done.")
+    expect(page.locator(".my-turn-assistant span").last).to_have_text("second and last")
+    expect(page.locator(".my-turn-user")).to_have_count(2)
 
 
 def test_two_people_at_once_lose_nothing(page: Page, site: Site) -> None:

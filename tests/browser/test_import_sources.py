@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.cable import Cable
 from tests.browser.conftest import PASSWORD, Site, log_in
+from tests.browser.test_main_job import go_on
 from tests.cli.conftest import Up, command_of, gone, processes_of
 from tests.hub.server import Hub, Repo
 from tests.models.conftest import Files, good
@@ -98,18 +99,15 @@ def ready(page: Page) -> None:
     expect(page.get_by_role("link", name="Deploy this model").first).to_be_visible(timeout=READY)
 
 
-def deploy(page: Page, runtime: str = "echo") -> Page:
-    """From a model to an endpoint, whatever steps the form has."""
+def deploy(page: Page) -> Page:
+    """From a model to an endpoint, through the wizard, with the echo runtime."""
     page.get_by_role("link", name="Deploy this model").first.click()
-    last = page.get_by_role("button", name="Deploy", exact=True)
-    for _ in range(8):
-        chosen = page.locator("select[name=runtime]:visible")
-        if chosen.count() and not chosen.input_value():
-            chosen.select_option(runtime)
-        if last.count() and last.first.is_visible():
-            break
-        page.get_by_role("button", name=re.compile("^(Next|Continue)")).first.click()
-    last.first.click()
+    page.check("[name=runtime][value=echo]")
+    for step in ("optimization", "parameters", "hardware", "review"):
+        go_on(page, step)
+    if page.locator("#id_accepted").count():
+        page.check("#id_accepted")
+    page.get_by_role("button", name="Deploy", exact=True).click()
     page.wait_for_url(re.compile("/deployments/deployment/dep_"))
     expect(page.locator("[data-live-status]").get_by_text("Deployed", exact=True)).to_be_visible(timeout=READY)
     return page

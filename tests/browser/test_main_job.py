@@ -8,9 +8,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import Site
+from tests.browser.conftest import Site, log_in
 
 pytestmark = pytest.mark.browser
 LIST = "/admin/deployments/deployment/"
@@ -27,8 +27,17 @@ def imported(page: Page, site: Site, name: str) -> None:
     expect(page.get_by_role("link", name="Deploy this model")).to_be_visible(timeout=40_000)
 
 
-def deployed(page: Page, site: Site, name: str, **options: str) -> None:
-    """Import a model and deploy it with the echo runtime; the page says Deployed by itself."""
+def deployed(page: Page, site: Site, name: str, **options: object) -> None:
+    """Deploy the model that is there with the echo runtime, and open its page; the page says Deployed by itself."""
+    token = page.locator("[name=csrfmiddlewaretoken]").first.get_attribute("value")
+    body = {"model": site.model, "name": name, "runtime": "echo", "options": options, "deploy": True}
+    made = page.request.post("/api/v1/deployments/", data=body, headers={"X-CSRFToken": str(token)})
+    assert made.ok, made.text()
+    page.goto(f"{LIST}{made.json()['id']}/")
+
+
+def deployed_by_hand(page: Page, site: Site, name: str, **options: str) -> None:
+    """Import a model and deploy it with the echo runtime, through all the pages; the last says Deployed by itself."""
     imported(page, site, name)
     page.get_by_role("link", name="Deploy this model").click()
     expect(page.locator("[name=name]")).to_have_value(name)
@@ -36,16 +45,21 @@ def deployed(page: Page, site: Site, name: str, **options: str) -> None:
     go_on(page, "optimization")
     go_on(page, "parameters")
     for option, value in options.items():
-        field = page.locator(f"[name=option__echo__{option}]")
-        if field.evaluate("it => it.tagName") == "SELECT":
-            field.select_option(value)
-        else:
-            field.fill(value)
+        page.fill(f"[name=option__echo__{option}]", value)
     go_on(page, "hardware")
     go_on(page, "review")
     page.check("#id_accepted")
     page.get_by_role("button", name="Deploy", exact=True).click()
     page.wait_for_url(re.compile("/deployments/deployment/dep_"))
+
+
+def undeployed(page: Page, name: str) -> None:
+    """Undeploy what is deployed under that name, and wait on its page until it is Stopped."""
+    page.goto(f"{LIST}?q={name}")
+    page.locator("#result_list").get_by_role("link", name=re.compile(name)).first.click()
+    page.get_by_role("button", name="Undeploy").first.click()
+    page.get_by_role("button", name="Yes, go on").click()
+    badge(page, "Stopped")
 
 
 def go_on(page: Page, step: str) -> None:
@@ -70,11 +84,24 @@ def answer_of(line: str, **env: str) -> dict[str, object]:
     return found
 
 
-def test_from_a_zip_to_a_pasted_curl_that_answers(page: Page, site: Site) -> None:
-    deployed(page, site, "first")
+def test_from_login_to_a_streamed_answer(chromium: Browser, site: Site) -> None:
+    page = log_in(chromium, site, "admin")
+    deployed_by_hand(page, site, "first", words_per_second="10")
+    badge(page, "Deployed")
+    page.fill("#chat-text", "one two three four five six")
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator(".my-turn-assistant span")).to_have_text(re.compile("^one two( three( four)?)?$"))
+    expect(page.locator("#console-said")).to_have_text("Done.")
+    expect(page.locator(".my-turn-assistant span")).to_have_text("one two three four five six")
+    expect(page.locator("#console-figures")).to_contain_text("Time to first token")
+    page.context.close()
+
+
+def test_copy_curl_answers_as_pasted(page: Page, site: Site) -> None:
+    deployed(page, site, "pasted")
     badge(page, "Deployed")
     page.goto(LIST)
-    row = page.locator("tr", has_text="first")
+    row = page.locator("tr", has_text="pasted")
     row.get_by_role("button", name="Copy cURL").click()
     page.get_by_role("button", name=re.compile("Make a key")).click()
     expect(page.get_by_text(re.compile("Copied"))).to_be_visible()
@@ -98,6 +125,10 @@ def test_the_placeholder_curl_answers_with_a_key_from_the_keys_page(page: Page, 
     assert answer_of(line, MODELYARD_API_KEY=key)["object"] == "chat.completion"
     page.reload()
     expect(page.locator("#fresh-key")).to_have_count(0)
+    page.get_by_role("link", name="History", exact=True).click()
+    page.go_back()
+    expect(page.get_by_text("my app")).to_be_visible()
+    expect(page.locator("#fresh-key")).to_have_count(0)
     page.get_by_role("button", name="Revoke").click()
     page.get_by_role("button", name="Yes, go on").click()
     expect(page.get_by_text("Revoked", exact=True)).to_be_visible()
@@ -115,13 +146,37 @@ def test_a_failure_explains_itself_and_retrigger_is_offered(page: Page, site: Si
     expect(page.get_by_text("broken is being deployed again.")).to_be_visible()
 
 
-def test_retrigger_is_not_offered_while_deployed(page: Page, site: Site) -> None:
-    deployed(page, site, "running")
+def test_retrigger_is_offered_only_for_what_has_failed_or_was_stopped(page: Page, site: Site) -> None:
+    deployed(page, site, "rules", start_seconds=5)
+    offered = page.locator("main, #main").get_by_role("button", name="Re-trigger")
+    badge(page, "Deploying")
+    expect(offered).to_have_count(0)
     badge(page, "Deployed")
-    page.goto(LIST)
-    row = page.locator("tr", has_text="running")
-    expect(row.get_by_role("button", name="Copy cURL")).to_be_visible()
-    expect(row.get_by_role("button", name="Re-trigger")).to_have_count(0)
+    expect(offered).to_have_count(0)
+    page.goto(f"{LIST}?q=rules")
+    expect(page.get_by_role("button", name="Copy cURL")).to_be_visible()
+    expect(page.get_by_role("button", name="Re-trigger")).to_have_count(0)
+    undeployed(page, "rules")
+    expect(offered.first).to_be_visible()
+    page.goto(f"{LIST}?q=rules")
+    expect(page.get_by_role("button", name="Re-trigger")).to_be_visible()
+
+
+def test_retrigger_of_several_leaves_out_what_runs_and_says_so(page: Page, site: Site) -> None:
+    for name, options in (("many up", {}), ("many failed", {"fault": "exit_permanent"}), ("many stopped", {})):
+        deployed(page, site, name, **options)
+        badge(page, "Failed" if options else "Deployed")
+    undeployed(page, "many stopped")
+    page.goto(f"{LIST}?q=many")
+    page.check("#action-toggle")
+    page.select_option("select[name=action]", "retrigger")
+    page.get_by_role("button", name="Run").click()
+    expect(page.get_by_text("It will be done to 2 deployments.")).to_be_visible()
+    expect(page.get_by_text("many up: it is Deployed")).to_be_visible()
+    page.get_by_role("button", name="Re-trigger (2)").click()
+    expect(page.get_by_text("2 deployments are being deployed again.")).to_be_visible()
+    expect(page.get_by_text("1 was skipped: many up: it is Deployed")).to_be_visible()
+    expect(page.locator("tr", has_text="many stopped").get_by_text("Deployed", exact=True)).to_be_visible()
 
 
 def test_undeploy_then_delete(page: Page, site: Site) -> None:
@@ -153,6 +208,16 @@ def test_a_double_click_deploys_once(page: Page, site: Site) -> None:
     expect(page.locator("#result_list tbody tr")).to_have_count(1)
 
 
+def test_a_double_click_generates_one_key(page: Page, site: Site) -> None:
+    deployed(page, site, "one key")
+    page.get_by_role("link", name="API Keys", exact=True).click()
+    page.fill("[name=name]", "only one")
+    page.get_by_role("button", name="Generate").dblclick()
+    expect(page.locator("#fresh-key")).to_contain_text("myk_")
+    page.reload()
+    expect(page.get_by_role("link", name="only one")).to_have_count(1)
+
+
 def test_a_bad_zip_is_explained_on_the_page(page: Page, site: Site, tmp_path: Path) -> None:
     bad = tmp_path / "bad.zip"
     bad.write_text("this is no zip")
@@ -181,6 +246,20 @@ def test_a_viewer_sees_and_changes_nothing(page: Page, viewer: Page, site: Site)
     expect(viewer.get_by_role("link", name="Deploy a model")).to_have_count(0)
     viewer.goto("/admin/models/model/")
     expect(viewer.get_by_role("link", name="Import model")).to_have_count(0)
+
+
+def test_a_viewer_who_types_an_address_is_told_what_is_missing(viewer: Page, page: Page, site: Site) -> None:
+    deployed(page, site, "guarded")
+    there = page.url.rstrip("/")
+    for address in (f"{LIST}add/", f"{there}/redeploy/", "/admin/models/model/import/"):
+        answer = viewer.goto(address)
+        assert answer
+        assert answer.status == 403, address
+        expect(viewer.get_by_text(re.compile("permission|may not|not allowed", re.IGNORECASE)).first).to_be_visible()
+    viewer.goto(f"{there}/configuration/")
+    expect(viewer.get_by_role("button", name=re.compile("^(Save|Undeploy|Delete)"))).to_have_count(0)
+    viewer.goto(f"{there}/keys/")
+    expect(viewer.get_by_role("button", name=re.compile("^(Generate|Revoke|Rotate)"))).to_have_count(0)
 
 
 def test_an_upload_is_paused_reloaded_and_goes_on(page: Page, site: Site, tmp_path: Path) -> None:

@@ -8,17 +8,17 @@ import subprocess
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import PASSWORD, Site
-from tests.browser.test_main_job import badge, deployed, go_on, imported
+from tests.browser.conftest import MODEL, Site, enter
+from tests.browser.test_main_job import badge, deployed, go_on
 
 pytestmark = pytest.mark.browser
 SPEED = "[name=option__echo__words_per_second]"
 
 
 def begun(page: Page, site: Site, name: str) -> None:
-    """The wizard for a fresh model, on the echo runtime, at its second step."""
-    imported(page, site, name)
-    page.get_by_role("link", name="Deploy this model").click()
+    """The wizard for a deployment of that name, on the echo runtime, at its second step."""
+    page.goto(f"/admin/deployments/deployment/add/?model={site.model}")
+    page.fill("#id_name", name)
     page.check("[name=runtime][value=echo]")
     go_on(page, "optimization")
 
@@ -64,7 +64,7 @@ def test_the_fit_follows_the_choice_and_is_told_politely(page: Page, site: Site)
     go_on(page, "parameters")
     page.check("[name=option__echo__refuse]", force=True)
     expect(page.locator("#fit")).to_contain_text("Echo was told to refuse.")
-    expect(page.locator("[data-fit-said]")).to_contain_text("can't serve fitting")
+    expect(page.locator("[data-fit-said]")).to_contain_text(f"can't serve {MODEL}")
     expect(page.locator("[data-fit-said]")).to_have_attribute("aria-live", "polite")
     page.uncheck("[name=option__echo__refuse]", force=True)
     go_on(page, "hardware")
@@ -86,8 +86,8 @@ def test_a_wrong_value_gets_the_focus_and_a_link_to_its_field(page: Page, site: 
 def test_a_taken_name_is_told_when_the_field_is_left(page: Page, site: Site) -> None:
     deployed(page, site, "owned")
     page.goto("/admin/deployments/deployment/add/")
-    page.select_option("#id_model", label="owned")
-    expect(page.locator("#id_name")).to_have_value("owned-2")
+    page.select_option("#id_model", label=MODEL)
+    expect(page.locator("#id_name")).to_have_value(re.compile(f"^{MODEL}"))
     page.fill("#id_name", "owned")
     page.locator("#id_tags").focus()
     expect(page.locator("[data-name-said]")).to_contain_text("There is a deployment named 'owned' already")
@@ -120,16 +120,14 @@ def test_an_expired_session_loses_nothing(page: Page, site: Site) -> None:
     logged_out(page)
     page.get_by_role("button", name="Continue").click()
     page.wait_for_url("**/login/**")
-    page.fill("[name=username]", "admin")
-    page.fill("[name=password]", PASSWORD)
-    page.click("button[type=submit]")
+    enter(page, "admin")
     page.wait_for_url("**/parameters/")
     expect(page.locator(SPEED)).to_have_value("8")
     go_on(page, "hardware")
 
 
 def test_redeploy_shows_the_difference_and_switches(page: Page, site: Site) -> None:
-    deployed(page, site, "again", words_per_second="7")
+    deployed(page, site, "again", words_per_second=7)
     badge(page, "Deployed")
     page.get_by_role("link", name="Re-deploy").first.click()
     go_on(page, "optimization")
@@ -179,7 +177,7 @@ def test_the_browsers_way_back_after_the_deploy_makes_nothing_twice(page: Page, 
 
 
 def test_by_keyboard_alone(page: Page, site: Site) -> None:
-    imported(page, site, "keys only")
+    page.goto(f"/admin/models/model/{site.model}/change/")
     page.get_by_role("link", name="Deploy this model").click()
     page.locator("#id_name").press("Enter")
     page.wait_for_url("**/optimization/")

@@ -38,10 +38,9 @@
     said.textContent = words.sending;
     busy(true);
     try {
-      const token = $("[name=csrfmiddlewaretoken]").value;
-      const headers = { "X-CSRFToken": token, ...(text === null ? {} : { "Content-Type": "application/json" }) };
+      const headers = text === null ? {} : { "Content-Type": "application/json" };
       const address = words.invoke + path.slice(1).split("/").map(encodeURIComponent).join("/");
-      const answer = await fetch(address, { method, headers, body: text, signal: mine.signal, redirect: "error" });
+      const answer = await window.modelyard.ask(address, { method, headers, body: text, signal: mine.signal });
       figure.status = answer.status;
       figure.request = answer.headers.get("x-request-id") || "";
       if (!answer.ok) { await refuse(answer); figure.total = performance.now() - figure.began; return; }
