@@ -1,11 +1,18 @@
-"""The language of the site: what a person chose, else their browser's."""
+"""The language of the site: what a person chose, else their browser's; and English for what is written down."""
 
 from django.http import HttpRequest
 from django.middleware.locale import LocaleMiddleware
 from django.utils import translation
+from django.utils.functional import Promise
 
 ENGLISH = ("/api/", "/healthz", "/readyz")
 """Read by programs, whose authors search for what it says."""
+
+
+def english(text: str | Promise) -> str:
+    """A text of the interface as errors, events and logs have it, whoever asks: those are searched for as they are."""
+    with translation.override("en"):
+        return str(text)
 
 
 class SiteLanguage(LocaleMiddleware):
