@@ -118,9 +118,8 @@ def _edit(request: HttpRequest, row: ApiKey, form: EditKeyForm) -> bool:
     except Problem as problem:
         form.refuse(problem)
         return False
-    return console.attempt(
-        request, lambda: None, gettext("Saved.") if form.changed_data else gettext("Nothing was changed.")
-    )
+    said = gettext("Saved.") if form.changed_data else gettext("Nothing was changed.")
+    return console.attempt(request, lambda: None, said)
 
 
 def _page(request: HttpRequest, deployment: Deployment, row: ApiKey, *, fresh: str = "", **forms: Any) -> HttpResponse:

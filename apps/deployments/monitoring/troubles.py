@@ -65,9 +65,7 @@ def _buffers(alive: Sequence[Snapshot]) -> Iterator[Trouble]:
         if waiting <= most * FULL:
             continue
         figures = {"process": each.process, "waiting": _grouped(waiting), "most": _grouped(most)}
-        message = (
-            _("In web process %(process)s %(waiting)s calls wait for the database, of at most %(most)s.") % figures
-        )
+        waits = _("In web process %(process)s %(waiting)s calls wait for the database, of at most %(most)s.")
         already = _("%(dropped)s were dropped already.") % {"dropped": _grouped(dropped)}
         lost = already if dropped else _("What comes beyond is dropped.")
         mend = _("See whether the database answers, and fast enough; MODELYARD_USAGE_BUFFER lets more wait.")
