@@ -3,6 +3,8 @@
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
+from modelyard.language import call
+
 
 class ApiKeysConfig(AppConfig):
     """Keys of deployments."""
@@ -12,6 +14,4 @@ class ApiKeysConfig(AppConfig):
 
     def ready(self) -> None:
         """What its pages call what they list."""
-        # Not in `Meta`: what is only shown needs no migration.
-        shown = self.get_model("ApiKey")._meta
-        shown.verbose_name, shown.verbose_name_plural = _("API key"), _("API keys")
+        call(self.get_model("ApiKey"), _("API key"), _("API keys"), deployment=_("deployment"), name=_("name"))

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from django import forms
-from django.utils.translation import gettext, ngettext_lazy
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import (
     INPUT_CLASSES,
@@ -21,11 +21,16 @@ from apps.apikeys.operations import MAX_OVERLAP
 from modelyard import console
 from modelyard.problems import Problem
 
-DAYS = ngettext_lazy("%(n)s day", "%(n)s days", "n")
-LIVES = [("", _("until revoked")), *((str(days), DAYS % {"n": days}) for days in (7, 30, 90, 365))]
 OVERLAPS = [("0", _("ends at once")), ("3600", _("works for 1 hour more")), ("86400", _("works for 24 hours more")),
             ("604800", _("works for 7 days more"))]  # fmt: skip
+DAYS = (7, 30, 90, 365)
 MOMENT = "%Y-%m-%dT%H:%M:%S"  # what <input type="datetime-local"> reads
+
+
+def lives() -> list[tuple[str, str]]:
+    """For how long a key may be made, in the person's language."""
+    days = [(str(n), ngettext("%(n)s day", "%(n)s days", n) % {"n": n}) for n in DAYS]
+    return [("", gettext("until revoked")), *days]
 
 
 class NetworksField(forms.CharField):
@@ -112,7 +117,7 @@ class KeyForm(forms.Form):
 class NewKeyForm(KeyForm):
     """A new key: how long it lives in words, or as a date."""
 
-    days = forms.ChoiceField(required=False, label=_("Lives"), choices=LIVES, widget=UnfoldAdminSelectWidget())
+    days = forms.ChoiceField(required=False, label=_("Lives"), choices=lives, widget=UnfoldAdminSelectWidget())
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

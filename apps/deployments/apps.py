@@ -3,6 +3,8 @@
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
+from modelyard.language import call
+
 
 class DeploymentsConfig(AppConfig):
     """Deployments, their versions, replicas and events."""
@@ -12,9 +14,10 @@ class DeploymentsConfig(AppConfig):
 
     def ready(self) -> None:
         """Answer what the import asks: which runtimes could serve a model that isn't here yet."""
-        # Not in `Meta`: what is only shown needs no migration.
-        shown = self.get_model("Deployment")._meta
-        shown.verbose_name, shown.verbose_name_plural = _("deployment"), _("deployments")
+        call(
+            self.get_model("Deployment"), _("deployment"), _("deployments"), name=_("name"), model=_("model"),
+            status=_("status"), runtime=_("runtime"), tags=_("tags"), added_by=_("added by"), added_at=_("added on"),
+        )  # fmt: skip
         from apps.deployments import prospects
         from apps.models.hub import serving
 

@@ -3,6 +3,8 @@
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
+from modelyard.language import call
+
 
 class ModelsConfig(AppConfig):
     """Models, their files and the reports of their imports."""
@@ -12,6 +14,8 @@ class ModelsConfig(AppConfig):
 
     def ready(self) -> None:
         """What its pages call what they list."""
-        # Not in `Meta`: what is only shown needs no migration.
-        shown = self.get_model("Model")._meta
-        shown.verbose_name, shown.verbose_name_plural = _("model"), _("models")
+        call(
+            self.get_model("Model"), _("model"), _("models"), source=_("source"), status=_("status"), kind=_("kind"),
+            format=_("format"), task=_("task"), name=_("name"), size=_("size"), tags=_("tags"), licence=_("licence"),
+            added_by=_("added by"), added_at=_("added on"), architecture=_("architecture"),
+        )  # fmt: skip
