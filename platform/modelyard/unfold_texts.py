@@ -61,6 +61,8 @@ TEXTS = (
     _("After you've created a user, you’ll be able to edit more user options."),  # noqa: RUF001
 )
 FOUND = ngettext_lazy(
-    '\n            Found <span class="font-medium text-important">%(counter)s</span> result in %(time)s seconds\n        ',
-    '\n            Found <span class="font-medium text-important">%(counter)s</span> results in %(time)s seconds\n        ',
+    '\n            Found <span class="font-medium text-important">%(counter)s</span> '
+    "result in %(time)s seconds\n        ",
+    '\n            Found <span class="font-medium text-important">%(counter)s</span> '
+    "results in %(time)s seconds\n        ",
 )
