@@ -74,6 +74,9 @@ lock: .venv/dev.stamp ## make both locks again from pyproject.toml
 		--custom-compile-command "make lock" --extra onnx --group build --group demo --group dev -c requirements.lock \
 		pyproject.toml -o requirements-dev.lock
 
+messages: .venv/dev.stamp ## collect the interface's texts for translators and compile what they made (needs GNU gettext); NEW=fr begins a language
+	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && MODELYARD_DATA_DIR="$$scratch" $(BIN)/python -m tests.messages $(NEW)
+
 clean: ## remove what set-up made; never the data
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 

@@ -8,6 +8,8 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from apps.apikeys import words
 from apps.apikeys.models import ApiKey
@@ -19,13 +21,13 @@ DEPLOYMENTS = 200  # offered to choose from at most
 class StateFilter(admin.SimpleListFilter):
     """Keys by whether they still open anything."""
 
-    title = "state"
+    title = _("state")
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """The states, and the overlap of a rotation."""
-        return [("active", "Active"), ("rotated", "Rotated, still works"), ("expired", "Expired"),
-                ("revoked", "Revoked")]  # fmt: skip
+        return [("active", gettext("Active")), ("rotated", gettext("Rotated, still works")),
+                ("expired", gettext("Expired")), ("revoked", gettext("Revoked"))]  # fmt: skip
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
         """Those in the chosen state; a rotated one counts as active too while it works."""
@@ -61,48 +63,53 @@ class ApiKeyAdmin(console.ModelAdmin):
     """All keys, to see who may call what and since when."""
 
     list_display: ClassVar = [
-        "named", "of", "state", "limits", "scope", "created_by", "created_at", "used", "expires_at",
+        "named", "of", "state", "limits", "scope", "by", "created_at", "used", "expires_at",
     ]  # fmt: skip
     list_display_links = None
     list_filter: ClassVar = [StateFilter, DeploymentFilter]
     list_select_related: ClassVar = ["deployment", "created_by"]
     search_fields: ClassVar = ["name", "prefix", "notes", "deployment__name"]
-    search_help_text = "Name, key, notes or deployment"
+    search_help_text = _("Name, key, notes or deployment")
     actions = None
 
-    @admin.display(description="Name", ordering="name")
+    @admin.display(description=_("Name"), ordering="name")
     def named(self, key: ApiKey) -> SafeString:
         """Its name with its page, and what is known of the key below."""
         address = reverse("admin:deployments_deployment_key", args=[key.deployment_id, key.pk])
         below = format_html('<code class="my-below">{}…</code>', key.prefix)
         return format_html('<a class="my-link" href="{}">{}</a>{}', address, key.name, below)
 
-    @admin.display(description="Deployment", ordering="deployment__name")
+    @admin.display(description=_("Deployment"), ordering="deployment__name")
     def of(self, key: ApiKey) -> SafeString:
         """Its deployment, with the page that makes and revokes keys."""
         address = reverse("admin:deployments_deployment_keys", args=[key.deployment_id])
         return format_html('<a class="my-link" href="{}">{}</a>', address, key.deployment)
 
-    @admin.display(description="State")
+    @admin.display(description=_("State"))
     def state(self, key: ApiKey) -> SafeString:
         """Active, rotated, revoked or expired."""
         return words.badge(key)
 
-    @admin.display(description="Limits")
+    @admin.display(description=_("Limits"))
     def limits(self, key: ApiKey) -> str:
         """What it may use at most, in short."""
         return words.limits(key)
 
-    @admin.display(description="Scopes")
+    @admin.display(description=_("Scopes"))
     def scope(self, key: ApiKey) -> str:
         """What it may call."""
         return words.value("scopes", key.scopes)
 
-    @admin.display(description="Last used", ordering="last_used_at")
+    @admin.display(description=_("Created by"), ordering="created_by__username")
+    def by(self, key: ApiKey) -> str:
+        """Who made it."""
+        return str(key.created_by or "—")
+
+    @admin.display(description=_("Last used"), ordering="last_used_at")
     def used(self, key: ApiKey) -> SafeString | str:
         """When, and from which address."""
         if key.last_used_at is None:
-            return "never"
+            return gettext("never")
         return format_html('{}<span class="my-below">{}</span>', words.moment(key.last_used_at), key.last_used_from)
 
     def has_add_permission(self, request: HttpRequest) -> bool:

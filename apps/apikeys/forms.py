@@ -5,6 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 from unfold.widgets import (
     INPUT_CLASSES,
     UnfoldAdminIntegerFieldWidget,
@@ -19,10 +21,16 @@ from apps.apikeys.operations import MAX_OVERLAP
 from modelyard import console
 from modelyard.problems import Problem
 
-LIVES = [("", "until revoked"), *((str(days), f"{days} days") for days in (7, 30, 90, 365))]
-OVERLAPS = [("0", "ends at once"), ("3600", "works for 1 hour more"), ("86400", "works for 24 hours more"),
-            ("604800", "works for 7 days more")]  # fmt: skip
+OVERLAPS = [("0", _("ends at once")), ("3600", _("works for 1 hour more")), ("86400", _("works for 24 hours more")),
+            ("604800", _("works for 7 days more"))]  # fmt: skip
+DAYS = (7, 30, 90, 365)
 MOMENT = "%Y-%m-%dT%H:%M:%S"  # what <input type="datetime-local"> reads
+
+
+def lives() -> list[tuple[str, str]]:
+    """For how long a key may be made, in the person's language."""
+    days = [(str(n), ngettext("%(n)s day", "%(n)s days", n) % {"n": n}) for n in DAYS]
+    return [("", gettext("until revoked")), *days]
 
 
 class NetworksField(forms.CharField):
@@ -45,33 +53,37 @@ class KeyForm(forms.Form):
     """What may be said of a key."""
 
     name = forms.CharField(
+        label=_("Name"),
         max_length=values.MAX_NAME,
-        widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "Who or what will use it"}),
+        widget=UnfoldAdminTextInputWidget(attrs={"placeholder": _("Who or what will use it")}),
     )
     expires_at = forms.DateTimeField(
         required=False,
-        label="Expires",
+        label=_("Expires"),
         widget=forms.DateTimeInput(
             format=MOMENT, attrs={"type": "datetime-local", "step": "1", "class": " ".join(INPUT_CLASSES)}
         ),
     )
     scopes = forms.MultipleChoiceField(
         required=False,
-        label="Scopes",
+        label=_("Scopes"),
         choices=list(scopes.LABELS.items()),
         widget=forms.CheckboxSelectMultiple(),
-        help_text="What it may call; none chosen: everything. Every key may list the models.",
+        help_text=_("What it may call; none chosen: everything. Every key may list the models."),
     )
     networks = NetworksField(
         required=False,
-        label="Networks",
+        label=_("Networks"),
         widget=UnfoldAdminTextareaWidget(
             attrs={"rows": 3, "spellcheck": "false", "placeholder": "192.0.2.7\n2001:db8::/32"}
         ),
-        help_text="Addresses it may be used from, one each line: IPv4 or IPv6, alone or as a network. Empty: any.",
+        help_text=_("Addresses it may be used from, one each line: IPv4 or IPv6, alone or as a network. Empty: any."),
     )
     notes = forms.CharField(
-        required=False, max_length=values.MAX_NOTES, widget=UnfoldAdminTextareaWidget(attrs={"rows": 2})
+        label=_("Notes"),
+        required=False,
+        max_length=values.MAX_NOTES,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -81,8 +93,8 @@ class KeyForm(forms.Form):
                 required=False,
                 min_value=0,
                 max_value=values.MAX_LIMIT,
-                label=words.LABELS[name].capitalize(),
-                widget=UnfoldAdminIntegerFieldWidget(attrs={"placeholder": "unlimited"}),
+                label=words.LIMIT_LABELS[name],
+                widget=UnfoldAdminIntegerFieldWidget(attrs={"placeholder": _("unlimited")}),
             )
 
     def limits(self) -> list[forms.BoundField]:
@@ -105,17 +117,17 @@ class KeyForm(forms.Form):
 class NewKeyForm(KeyForm):
     """A new key: how long it lives in words, or as a date."""
 
-    days = forms.ChoiceField(required=False, label="Lives", choices=LIVES, widget=UnfoldAdminSelectWidget())
+    days = forms.ChoiceField(required=False, label=_("Lives"), choices=lives, widget=UnfoldAdminSelectWidget())
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["expires_at"].help_text = "A date of its own, in place of “Lives”."
+        self.fields["expires_at"].help_text = _("A date of its own, in place of “Lives”.")
         self.more = ["expires_at", "scopes", "networks", "notes", *LIMITS]
 
     def clean(self) -> dict[str, Any]:
         """One end, not two."""
         if self.cleaned_data.get("days") and self.cleaned_data.get("expires_at"):
-            self.add_error("expires_at", "Choose how long it lives, or a date, not both.")
+            self.add_error("expires_at", _("Choose how long it lives, or a date, not both."))
         return self.cleaned_data
 
     def details(self) -> dict[str, Any]:
@@ -135,8 +147,8 @@ class EditKeyForm(KeyForm):
 
     def __init__(self, data: Any, key: ApiKey) -> None:
         super().__init__(data, initial={name: getattr(key, name) for name in [*KeyForm.base_fields, *LIMITS]})
-        rotated = f"It was rotated: within {MAX_OVERLAP.days} days."
-        self.fields["expires_at"].help_text = rotated if key.successor_id else "Empty: never."
+        rotated = gettext("It was rotated: within %(days)s days.") % {"days": MAX_OVERLAP.days}
+        self.fields["expires_at"].help_text = rotated if key.successor_id else gettext("Empty: never.")
 
     def edits(self) -> dict[str, Any]:
         """The values of what was changed."""
@@ -147,7 +159,7 @@ class RotateForm(forms.Form):
     """How long the old key works on."""
 
     overlap = forms.TypedChoiceField(
-        label="The old key",
+        label=_("The old key"),
         choices=OVERLAPS,
         initial="86400",
         coerce=lambda seconds: timedelta(seconds=int(seconds)),

@@ -5,6 +5,7 @@ from typing import ClassVar
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from apps.apikeys.querysets import ApiKeyQuerySet
 
@@ -12,9 +13,9 @@ from apps.apikeys.querysets import ApiKeyQuerySet
 class State(models.TextChoices):
     """Whether a key still opens anything."""
 
-    ACTIVE = "active", "Active"
-    REVOKED = "revoked", "Revoked"
-    EXPIRED = "expired", "Expired"
+    ACTIVE = "active", _("Active")
+    REVOKED = "revoked", _("Revoked")
+    EXPIRED = "expired", _("Expired")
 
 
 class Limited(models.Model):
@@ -48,7 +49,7 @@ class ApiKey(Limited):
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+"
     )
-    created_at = models.DateTimeField("created on", auto_now_add=True, editable=False)
+    created_at = models.DateTimeField(_("created on"), auto_now_add=True, editable=False)
     account = models.CharField(max_length=24, default="", editable=False, db_index=True)
     successor = models.OneToOneField(
         "self", models.SET_NULL, null=True, editable=False, related_name="predecessor", help_text="What rotation made."
@@ -58,7 +59,7 @@ class ApiKey(Limited):
     notes = models.TextField(blank=True)
     last_used_at = models.DateTimeField("last used", null=True, blank=True, editable=False)
     last_used_from = models.CharField("last used from", max_length=45, blank=True, editable=False)
-    expires_at = models.DateTimeField("expires", null=True, blank=True)
+    expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
     revoked_at = models.DateTimeField("revoked", null=True, blank=True, editable=False)
     revoked_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+"

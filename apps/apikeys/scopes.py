@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from django.utils.translation import gettext_lazy as _
+
 SCOPES = {
     "chat": ("/v1/chat/completions", "/v1/responses"),
     "completions": ("/v1/completions", "/generate", "/generate_stream"),
@@ -12,8 +14,9 @@ SCOPES = {
     "infer": ("/v2",),
 }
 LABELS = {
-    "chat": "Chat and responses", "completions": "Completions", "embeddings": "Embeddings", "rank": "Ranking",
-    "classify": "Classification", "tokens": "Tokenize", "infer": "Tensors (Open Inference Protocol)",
+    "chat": _("Chat and responses"), "completions": _("Completions"), "embeddings": _("Embeddings"),
+    "rank": _("Ranking"), "classify": _("Classification"), "tokens": _("Tokenize"),
+    "infer": _("Tensors (Open Inference Protocol)"),
 }  # fmt: skip
 ALWAYS = "/v1/models"
 """Every key may ask which models there are: clients do so to see whether they got through."""

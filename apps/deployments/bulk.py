@@ -6,9 +6,8 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.utils.functional import Promise
-from django.utils.translation import gettext as now
+from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext_lazy as _n
 
 from apps.deployments import operations
 from apps.deployments.listing import WORDS
@@ -21,7 +20,7 @@ Text = str | Promise
 
 
 def _status(deployment: Deployment) -> str:
-    return now("it is %(status)s") % {"status": WORDS[Status(deployment.status)]}
+    return gettext("it is %(status)s") % {"status": WORDS[Status(deployment.status)]}
 
 
 def _retrigger(deployment: Deployment, _tag: str) -> str:
@@ -30,14 +29,14 @@ def _retrigger(deployment: Deployment, _tag: str) -> str:
 
 def _deploy(deployment: Deployment, _tag: str) -> str:
     if deployment.waits_for_decision:
-        return now("its optimization waits for accept or reject")
+        return gettext("its optimization waits for accept or reject")
     return "" if deployment.status == Status.READY_TO_DEPLOY else _status(deployment)
 
 
 def _undeploy(deployment: Deployment, _tag: str) -> str:
     if deployment.status not in {*WORKING, Status.DEPLOYED}:
         return _status(deployment)
-    return "" if deployment.desired == Desired.RUNNING else now("it is being undeployed already")
+    return "" if deployment.desired == Desired.RUNNING else gettext("it is being undeployed already")
 
 
 def _delete(deployment: Deployment, _tag: str) -> str:
@@ -45,11 +44,11 @@ def _delete(deployment: Deployment, _tag: str) -> str:
 
 
 def _add_tag(deployment: Deployment, tag: str) -> str:
-    return now("it has the tag already") if tag and tag in deployment.tags else ""
+    return gettext("it has the tag already") if tag and tag in deployment.tags else ""
 
 
 def _remove_tag(deployment: Deployment, tag: str) -> str:
-    return now("it hasn't the tag") if tag and tag not in deployment.tags else ""
+    return gettext("it hasn't the tag") if tag and tag not in deployment.tags else ""
 
 
 def _tagged(deployment: Deployment, by: User, tag: str) -> None:
@@ -92,7 +91,7 @@ VERBS: dict[str, Verb] = {
             "it is undeployed."
         ),
         _("Re-trigger"),
-        _n("%(n)s deployment is being deployed again.", "%(n)s deployments are being deployed again.", "n"),
+        ngettext_lazy("%(n)s deployment is being deployed again.", "%(n)s deployments are being deployed again.", "n"),
         _retrigger,
         lambda deployment, by, _tag: operations.retrigger(deployment, by=by),
     ),
@@ -101,7 +100,7 @@ VERBS: dict[str, Verb] = {
         _("Deploy the selected"),
         _("Each starts an engine, and takes memory until it is undeployed."),
         _("Deploy"),
-        _n("%(n)s deployment is being deployed.", "%(n)s deployments are being deployed.", "n"),
+        ngettext_lazy("%(n)s deployment is being deployed.", "%(n)s deployments are being deployed.", "n"),
         _deploy,
         lambda deployment, by, _tag: operations.deploy(deployment, by=by),
     ),
@@ -110,7 +109,7 @@ VERBS: dict[str, Verb] = {
         _("Undeploy the selected"),
         _("New calls are refused at once with 409, running ones may finish, then the engines end. Keys stay."),
         _("Undeploy"),
-        _n("%(n)s deployment is being undeployed.", "%(n)s deployments are being undeployed.", "n"),
+        ngettext_lazy("%(n)s deployment is being undeployed.", "%(n)s deployments are being undeployed.", "n"),
         _undeploy,
         lambda deployment, by, _tag: operations.undeploy(deployment, by=by),
         dangerous=True,
@@ -120,7 +119,7 @@ VERBS: dict[str, Verb] = {
         _("Add a tag to the selected"),
         _("What they have stays, and the tag is added."),
         _("Add the tag"),
-        _n("The tag was added to %(n)s deployment.", "The tag was added to %(n)s deployments.", "n"),
+        ngettext_lazy("The tag was added to %(n)s deployment.", "The tag was added to %(n)s deployments.", "n"),
         _add_tag,
         _tagged,
         takes_tag=True,
@@ -130,7 +129,7 @@ VERBS: dict[str, Verb] = {
         _("Remove a tag from the selected"),
         _("Their other tags stay."),
         _("Remove the tag"),
-        _n("The tag was removed from %(n)s deployment.", "The tag was removed from %(n)s deployments.", "n"),
+        ngettext_lazy("The tag was removed from %(n)s deployment.", "The tag was removed from %(n)s deployments.", "n"),
         _remove_tag,
         _untagged,
         takes_tag=True,
@@ -140,7 +139,7 @@ VERBS: dict[str, Verb] = {
         _("Delete the selected"),
         _("They are deleted with their keys, versions and history. Usage stays in the ledger. This can't be undone."),
         _("Delete"),
-        _n("%(n)s deployment was deleted.", "%(n)s deployments were deleted.", "n"),
+        ngettext_lazy("%(n)s deployment was deleted.", "%(n)s deployments were deleted.", "n"),
         _delete,
         lambda deployment, by, _tag: operations.delete(deployment, by=by),
         dangerous=True,

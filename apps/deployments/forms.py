@@ -14,9 +14,15 @@ from unfold.widgets import (
 
 from apps.apikeys.models import LIMITS
 from apps.apikeys.values import MAX_LIMIT
+from apps.apikeys.words import LIMIT_LABELS
 from apps.deployments import configuration
 from apps.deployments.models import Deployment
 from apps.deployments.routing import usual_timeouts
+
+TIMEOUT_LABELS = {
+    "connect_timeout": _("Connect timeout (s)"), "first_byte_timeout": _("First byte timeout (s)"),
+    "idle_timeout": _("Idle timeout (s)"), "total_timeout": _("Total timeout (s)"),
+}  # fmt: skip
 
 
 class TagsField(forms.CharField):
@@ -38,18 +44,22 @@ class TagsField(forms.CharField):
 class ConfigurationForm(forms.Form):
     """A deployment as it is; only what somebody changes is written."""
 
-    description = forms.CharField(required=False, widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}))
+    description = forms.CharField(
+        label=_("Description"), required=False, widget=UnfoldAdminTextareaWidget(attrs={"rows": 3})
+    )
     tags = TagsField()
     captures = forms.BooleanField(
         required=False,
-        label="Keep inputs and outputs",
+        label=_("Keep inputs and outputs"),
         widget=UnfoldBooleanSwitchWidget(),
-        help_text="What callers send and get is stored, with secrets and personal data taken out as far as patterns "
-        "find them: ours, and those of MODELYARD_REDACT_PATTERNS. Who may see captures sees it on the Usage tab. "
-        "Tell the callers, and leave it off where much is called.",
+        help_text=_(
+            "What callers send and get is stored, with secrets and personal data taken out as far as patterns "
+            "find them: ours, and those of MODELYARD_REDACT_PATTERNS. Who may see captures sees it on the Usage tab. "
+            "Tell the callers, and leave it off where much is called."
+        ),
     )
     capture_days = forms.IntegerField(
-        label="For so many days",
+        label=_("For so many days"),
         min_value=configuration.CAPTURE_DAYS[0],
         max_value=configuration.CAPTURE_DAYS[1],
         widget=UnfoldAdminIntegerFieldWidget(),
@@ -63,8 +73,8 @@ class ConfigurationForm(forms.Form):
                 required=False,
                 min_value=0,
                 max_value=MAX_LIMIT,
-                label=configuration.LABELS[name].capitalize(),
-                widget=UnfoldAdminIntegerFieldWidget(attrs={"placeholder": "unlimited"}),
+                label=LIMIT_LABELS[name],
+                widget=UnfoldAdminIntegerFieldWidget(attrs={"placeholder": _("unlimited")}),
             )
         usual = usual_timeouts()
         for name, (least, most) in configuration.TIMEOUTS.items():
@@ -73,9 +83,9 @@ class ConfigurationForm(forms.Form):
                 required=False,
                 min_value=least,
                 max_value=most,
-                label=configuration.LABELS[name].capitalize(),
+                label=TIMEOUT_LABELS[name],
                 widget=UnfoldAdminTextInputWidget(
-                    attrs={"inputmode": "decimal", "placeholder": f"{seconds:g}" if seconds else "any time"}
+                    attrs={"inputmode": "decimal", "placeholder": f"{seconds:g}" if seconds else _("any time")}
                 ),
             )
         for field in self.fields.values():

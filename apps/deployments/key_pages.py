@@ -5,6 +5,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 
 from apps.apikeys import operations, words
@@ -89,7 +90,7 @@ def revoke_key(request: HttpRequest, pk: str, key_id: str) -> HttpResponse:
     console.attempt(
         request,
         lambda: operations.revoke(row, by=console.person(request)),
-        f"The key {row.name} opens nothing any more.",
+        gettext("The key %(name)s opens nothing any more.") % {"name": row.name},
     )
     return console.back(request, reverse("admin:deployments_deployment_keys", args=[pk]))
 
@@ -117,7 +118,8 @@ def _edit(request: HttpRequest, row: ApiKey, form: EditKeyForm) -> bool:
     except Problem as problem:
         form.refuse(problem)
         return False
-    return console.attempt(request, lambda: None, "Saved." if form.changed_data else "Nothing was changed.")
+    said = gettext("Saved.") if form.changed_data else gettext("Nothing was changed.")
+    return console.attempt(request, lambda: None, said)
 
 
 def _page(request: HttpRequest, deployment: Deployment, row: ApiKey, *, fresh: str = "", **forms: Any) -> HttpResponse:

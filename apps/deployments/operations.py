@@ -24,6 +24,7 @@ from apps.deployments.versions import NONE, Optimization
 from apps.models.models import USABLE, Model
 from apps.models.models import Status as ModelStatus
 from modelyard import changes, launchers
+from modelyard.language import english
 from modelyard.problems import Problem
 from modelyard.runtimes import Level, Options, Route, Runtime, SampleRequest
 from modelyard.runtimes import Model as RuntimeModel
@@ -60,7 +61,7 @@ def create(
     if model.status not in USABLE:
         raise Problem(
             "model_not_ready",
-            f"{model.name} isn't ready to deploy: its import is {ModelStatus(model.status).label.lower()}.",
+            f"{model.name} isn't ready to deploy: its import is {english(ModelStatus(model.status).label).lower()}.",
             "Wait until the import is Ready, or mend what its report says and import it again.",
         )
     runtime = runtime or fit.choose(model)
@@ -362,8 +363,8 @@ def _state(deployment: Deployment) -> str:
     if deployment.status == Status.DEPLOYED and deployment.desired == Desired.STOPPED:
         return "still being undeployed"
     if deployment.status in IDLE:
-        return f"{Status(deployment.status).label}, but its engine is still ending"
-    return Status(deployment.status).label
+        return f"{english(Status(deployment.status).label)}, but its engine is still ending"
+    return english(Status(deployment.status).label)
 
 
 def _refused(deployment: Deployment, verb: str) -> Problem:

@@ -8,6 +8,9 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
@@ -20,11 +23,11 @@ from modelyard.serving import base_url
 
 __all__ = ["curl", "curl_line", "do", "find", "page"]
 KEY_DAYS = 30  # that a key made for a copied cURL lives
-VERBS: dict[str, tuple[str, Callable[..., Any], str]] = {
-    "deploy": (DEPLOY, operations.deploy, "{} is being deployed."),
-    "retrigger": (DEPLOY, operations.retrigger, "{} is being deployed again."),
-    "undeploy": ("deployments.undeploy_deployment", operations.undeploy, "{} is being undeployed."),
-    "delete": ("deployments.delete_deployment", operations.delete, "{} was deleted."),
+VERBS: dict[str, tuple[str, Callable[..., Any], str | Promise]] = {
+    "deploy": (DEPLOY, operations.deploy, _("%(name)s is being deployed.")),
+    "retrigger": (DEPLOY, operations.retrigger, _("%(name)s is being deployed again.")),
+    "undeploy": ("deployments.undeploy_deployment", operations.undeploy, _("%(name)s is being undeployed.")),
+    "delete": ("deployments.delete_deployment", operations.delete, _("%(name)s was deleted.")),
 }
 
 
@@ -36,8 +39,8 @@ def do(request: HttpRequest, pk: str, verb: str) -> HttpResponse:
         raise Http404
     permission, operation, done = VERBS[verb]
     console.require(request, permission)
-    name = deployment.name
-    worked = console.attempt(request, lambda: operation(deployment, by=console.person(request)), done.format(name))
+    said = str(done) % {"name": deployment.name}
+    worked = console.attempt(request, lambda: operation(deployment, by=console.person(request)), said)
     listed = reverse("admin:deployments_deployment_changelist")
     if verb == "delete" and worked:
         return redirect(listed)
@@ -52,7 +55,7 @@ def curl(request: HttpRequest, pk: str) -> JsonResponse:
     if request.method == "GET":
         return JsonResponse({"curl": curl_line(deployment, "$MODELYARD_API_KEY", request)})
     if not console.may(request, "apikeys.add_apikey"):
-        return JsonResponse({"error": "You may not create keys: copy it with $MODELYARD_API_KEY."}, status=403)
+        return JsonResponse({"error": gettext("You may not create keys: copy it with $MODELYARD_API_KEY.")}, status=403)
     expires_at = timezone.now() + timedelta(days=KEY_DAYS)
     try:
         _, key = apikeys.create(

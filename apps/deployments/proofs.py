@@ -5,6 +5,8 @@ from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 from apps.deployments import operations
 from apps.deployments.models import Deployment, Proof
@@ -14,9 +16,9 @@ from apps.deployments.tabs.frame import find, page
 from modelyard import console
 
 DECIDE = "deployments.decide_deployment"
-DECISIONS: dict[str, tuple[Callable[..., Deployment], str]] = {
-    "accept": (operations.accept, "The optimization was accepted; it is being deployed."),
-    "reject": (operations.reject, "The optimization was rejected."),
+DECISIONS: dict[str, tuple[Callable[..., Deployment], str | Promise]] = {
+    "accept": (operations.accept, _("The optimization was accepted; it is being deployed.")),
+    "reject": (operations.reject, _("The optimization was rejected.")),
 }
 
 
@@ -48,7 +50,7 @@ def decide(request: HttpRequest, pk: str, decision: str) -> HttpResponse:
         raise Http404
     console.require(request, DECIDE)
     operation, done = DECISIONS[decision]
-    console.attempt(request, lambda: operation(deployment, by=console.person(request)), done)
+    console.attempt(request, lambda: operation(deployment, by=console.person(request)), str(done))
     return redirect("admin:deployments_deployment_optimization", pk)
 
 

@@ -1,6 +1,7 @@
 """The states of deployments, versions and replicas, and which may follow which."""
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 
 class Status(models.TextChoices):
@@ -15,12 +16,12 @@ class Status(models.TextChoices):
     STOPPED -> OPTIMIZING, DEPLOYING
     """
 
-    READY_TO_DEPLOY = "ready_to_deploy", "Ready to Deploy"
-    OPTIMIZING = "optimizing", "Optimizing"
-    DEPLOYING = "deploying", "Deploying"
-    DEPLOYED = "deployed", "Deployed"
-    FAILED = "failed", "Failed"
-    STOPPED = "stopped", "Stopped"
+    READY_TO_DEPLOY = "ready_to_deploy", _("Ready to Deploy")
+    OPTIMIZING = "optimizing", _("Optimizing")
+    DEPLOYING = "deploying", _("Deploying")
+    DEPLOYED = "deployed", _("Deployed")
+    FAILED = "failed", _("Failed")
+    STOPPED = "stopped", _("Stopped")
 
 
 WORKING = frozenset({Status.OPTIMIZING, Status.DEPLOYING})
@@ -47,21 +48,21 @@ FOLLOWS: dict[Status, frozenset[Status]] = {
 class Desired(models.TextChoices):
     """What people want of a deployment."""
 
-    RUNNING = "running", "Running"
-    STOPPED = "stopped", "Stopped"
+    RUNNING = "running", _("Running")
+    STOPPED = "stopped", _("Stopped")
 
 
 class Outcome(models.TextChoices):
     """How the deployment of a version ended."""
 
-    PENDING = "pending", "Not deployed yet"
-    OPTIMIZING = "optimizing", "Optimizing"
-    UNDECIDED = "undecided", "Waits for accept or reject"
-    REJECTED = "rejected", "Rejected"
-    DEPLOYING = "deploying", "Deploying"
-    SUCCEEDED = "succeeded", "Success"
-    FAILED = "failed", "Failed"
-    CANCELLED = "cancelled", "Cancelled"
+    PENDING = "pending", _("Not deployed yet")
+    OPTIMIZING = "optimizing", _("Optimizing")
+    UNDECIDED = "undecided", _("Waits for accept or reject")
+    REJECTED = "rejected", _("Rejected")
+    DEPLOYING = "deploying", _("Deploying")
+    SUCCEEDED = "succeeded", _("Success")
+    FAILED = "failed", _("Failed")
+    CANCELLED = "cancelled", _("Cancelled")
 
 
 UNFINISHED = frozenset({Outcome.OPTIMIZING, Outcome.DEPLOYING})
@@ -71,10 +72,10 @@ UNFINISHED = frozenset({Outcome.OPTIMIZING, Outcome.DEPLOYING})
 class Role(models.TextChoices):
     """What a process of a deployment is for."""
 
-    SERVING = "serving", "Serves"
-    OPTIMIZING = "optimizing", "Runs the recipe"
-    ORIGINAL = "original", "Proof: the original"
-    OPTIMIZED = "optimized", "Proof: optimized"
+    SERVING = "serving", _("Serves")
+    OPTIMIZING = "optimizing", _("Runs the recipe")
+    ORIGINAL = "original", _("Proof: the original")
+    OPTIMIZED = "optimized", _("Proof: optimized")
 
 
 class ReplicaState(models.TextChoices):
@@ -84,10 +85,10 @@ class ReplicaState(models.TextChoices):
     any -> DRAINING (finishing what it has) -> ENDED. Ended ones are kept for their logs, the newest few.
     """
 
-    WAITING = "waiting", "Waiting to start"
+    WAITING = "waiting", _("Waiting to start")
 
-    STARTING = "starting", "Starting"
-    READY = "ready", "Ready"
-    UNHEALTHY = "unhealthy", "Not answering"
-    DRAINING = "draining", "Draining"
-    ENDED = "ended", "Ended"
+    STARTING = "starting", _("Starting")
+    READY = "ready", _("Ready")
+    UNHEALTHY = "unhealthy", _("Not answering")
+    DRAINING = "draining", _("Draining")
+    ENDED = "ended", _("Ended")

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from django.conf import settings
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from apps.models.querysets import ModelQuerySet
 from modelyard import ids
@@ -24,12 +25,12 @@ class Status(models.TextChoices):
     newer revision is downloaded, and if that fails, the model goes on being what it is.
     """
 
-    IMPORTING = "importing", "Importing"
-    PAUSED = "paused", "Paused"
-    VALIDATING = "validating", "Validating"
-    READY = "ready", "Ready"
-    UPDATING = "updating", "Updating"
-    IMPORT_FAILED = "import_failed", "Import failed"
+    IMPORTING = "importing", _("Importing")
+    PAUSED = "paused", _("Paused")
+    VALIDATING = "validating", _("Validating")
+    READY = "ready", _("Ready")
+    UPDATING = "updating", _("Updating")
+    IMPORT_FAILED = "import_failed", _("Import failed")
 
 
 WORKING = frozenset({Status.IMPORTING, Status.VALIDATING, Status.UPDATING})
@@ -40,16 +41,16 @@ USABLE = frozenset({Status.READY, Status.UPDATING})
 class Source(models.TextChoices):
     """Where a model came from."""
 
-    FILE = "file", "File"
-    PLATFORM_HOSTED = "platform_hosted", "Platform Hosted"
+    FILE = "file", _("File")
+    PLATFORM_HOSTED = "platform_hosted", _("Platform Hosted")
     HUGGING_FACE = "hugging_face", "Hugging Face"
 
 
 class Kind(models.TextChoices):
     """A model of its own, or an adapter of another one."""
 
-    BASE = "base", "Base model"
-    ADAPTER = "adapter", "Adapter"
+    BASE = "base", _("Base model")
+    ADAPTER = "adapter", _("Adapter")
 
 
 class Format(models.TextChoices):
@@ -58,7 +59,7 @@ class Format(models.TextChoices):
     ONNX = "onnx", "ONNX"
     SAFETENSORS = "safetensors", "Safetensors"
     GGUF = "gguf", "GGUF"
-    PICKLE = "pickle", "PyTorch pickle"
+    PICKLE = "pickle", _("PyTorch pickle")
 
 
 class Model(models.Model):
@@ -182,9 +183,9 @@ class ModelFile(models.Model):
 class Level(models.TextChoices):
     """How a rule of the import ended."""
 
-    PASS = "pass", "Pass"
-    WARN = "warn", "Warning"
-    BLOCK = "block", "Blocked"
+    PASS = "pass", _("Pass")
+    WARN = "warn", _("Warning")
+    BLOCK = "block", _("Blocked")
 
 
 class ImportFinding(models.Model):

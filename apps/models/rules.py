@@ -23,7 +23,7 @@ class Rule:
     """
 
     id: str
-    title: str
+    title: str | Promise
     level: Level
     protects: str | Promise = ""
     overridable: bool = False
@@ -83,36 +83,36 @@ class Policy:
 RULES = {
     rule.id: rule
     for rule in (
-        Rule("MYI001", "The file is a readable zip archive", Level.BLOCK),
-        Rule("MYI002", "Every entry stays inside the archive's folder", Level.BLOCK),
-        Rule("MYI003", "No links or special files", Level.BLOCK),
-        Rule("MYI004", "No name stands twice, in any spelling", Level.BLOCK),
+        Rule("MYI001", _("The file is a readable zip archive"), Level.BLOCK),
+        Rule("MYI002", _("Every entry stays inside the archive's folder"), Level.BLOCK),
+        Rule("MYI003", _("No links or special files"), Level.BLOCK),
+        Rule("MYI004", _("No name stands twice, in any spelling"), Level.BLOCK),
         Rule(
             "MYI005",
-            "No archive inside the archive",
+            _("No archive inside the archive"),
             Level.BLOCK,
             _("Archives inside the archive hide files from every other check."),
             overridable=True,
         ),
-        Rule("MYI006", "Size, number and compression of entries are plausible", Level.BLOCK),
-        Rule("MYI007", "No encrypted entries", Level.BLOCK),
-        Rule("MYI008", "There is enough free disk space", Level.BLOCK),
+        Rule("MYI006", _("Size, number and compression of entries are plausible"), Level.BLOCK),
+        Rule("MYI007", _("No encrypted entries"), Level.BLOCK),
+        Rule("MYI008", _("There is enough free disk space"), Level.BLOCK),
         Rule(
             "MYI009",
-            "Every name is possible on every disk",
+            _("Every name is possible on every disk"),
             Level.BLOCK,
             _("Names that Windows reserves or changes hide what a file is, and break copies of the model."),
             overridable=True,
         ),
-        Rule("MYI010", "The weights are in a format that can be served", Level.BLOCK),
-        Rule("MYI011", "Pickle-based weights are left out", Level.WARN),
-        Rule("MYI012", "The ONNX graph can be read, and its data lies beside it", Level.BLOCK),
-        Rule("MYI013", "The safetensors headers are consistent", Level.BLOCK),
-        Rule("MYI014", "The GGUF header is consistent", Level.BLOCK),
-        Rule("MYI015", "Pickle-based weights import nothing but tensors", Level.BLOCK),
+        Rule("MYI010", _("The weights are in a format that can be served"), Level.BLOCK),
+        Rule("MYI011", _("Pickle-based weights are left out"), Level.WARN),
+        Rule("MYI012", _("The ONNX graph can be read, and its data lies beside it"), Level.BLOCK),
+        Rule("MYI013", _("The safetensors headers are consistent"), Level.BLOCK),
+        Rule("MYI014", _("The GGUF header is consistent"), Level.BLOCK),
+        Rule("MYI015", _("Pickle-based weights import nothing but tensors"), Level.BLOCK),
         Rule(
             "MYI016",
-            "Pickle-based weights aren't the only ones",
+            _("Pickle-based weights aren't the only ones"),
             Level.BLOCK,
             _(
                 "Loading a pickle runs what it names. These name only what tensors are built from, as far as that can "
@@ -120,22 +120,22 @@ RULES = {
             ),
             overridable=True,
         ),
-        Rule("MYI017", "No pickle hides under another name", Level.BLOCK),
+        Rule("MYI017", _("No pickle hides under another name"), Level.BLOCK),
         Rule(
             "MYI018",
-            "Every file is what its name says",
+            _("Every file is what its name says"),
             Level.BLOCK,
             _("Archives and programs under other names are looked into by nobody, until something opens them."),
             overridable=True,
         ),
-        Rule("MYI020", "The tokenizer can be read", Level.BLOCK),
-        Rule("MYI021", "The configuration can be read", Level.BLOCK),
-        Rule("MYI022", "The model brings no code of its own", Level.WARN),
-        Rule("MYI023", "A licence is stated", Level.WARN),
-        Rule("MYI024", "The ONNX operators are those of known domains", Level.WARN),
+        Rule("MYI020", _("The tokenizer can be read"), Level.BLOCK),
+        Rule("MYI021", _("The configuration can be read"), Level.BLOCK),
+        Rule("MYI022", _("The model brings no code of its own"), Level.WARN),
+        Rule("MYI023", _("A licence is stated"), Level.WARN),
+        Rule("MYI024", _("The ONNX operators are those of known domains"), Level.WARN),
         Rule(
             "MYI025",
-            "JSON files are bounded, and say everything once",
+            _("JSON files are bounded, and say everything once"),
             Level.BLOCK,
             _(
                 "Files that are deep, huge or say a thing twice exhaust who reads them, or mean one thing to these "
@@ -145,7 +145,7 @@ RULES = {
         ),
         Rule(
             "MYI026",
-            "The tokenizer stays within bounds",
+            _("The tokenizer stays within bounds"),
             Level.BLOCK,
             _(
                 "A tokenizer that grows its input, or a pattern that tries every way to match, can stop an engine with "
@@ -155,7 +155,7 @@ RULES = {
         ),
         Rule(
             "MYI027",
-            "Chat templates stay within the sandbox and its limits",
+            _("Chat templates stay within the sandbox and its limits"),
             Level.BLOCK,
             _(
                 "A chat template is a program that the engine runs for every request. This one reaches for what no "
@@ -163,14 +163,14 @@ RULES = {
             ),
             overridable=True,
         ),
-        Rule("MYI028", "Chat templates render a conversation", Level.WARN),
-        Rule("MYI029", "The files hold no credentials", Level.WARN),
-        Rule("MYI030", "deployconfig.json can be read", Level.WARN),
-        Rule("MYI031", "deployconfig.json is of a known version", Level.WARN),
-        Rule("MYI032", "Each downloaded file has the size and the hash that the hub states", Level.BLOCK),
-        Rule("MYI035", "A bundle's files are those of its manifest", Level.BLOCK),
-        Rule("MYI040", "An adapter says what it is, and its matrices fit each other", Level.BLOCK),
-        Rule("MYI041", "An adapter's base model is here", Level.BLOCK),
-        Rule("MYI042", "An adapter's modules are in its base, with the same sizes", Level.BLOCK),
+        Rule("MYI028", _("Chat templates render a conversation"), Level.WARN),
+        Rule("MYI029", _("The files hold no credentials"), Level.WARN),
+        Rule("MYI030", _("deployconfig.json can be read"), Level.WARN),
+        Rule("MYI031", _("deployconfig.json is of a known version"), Level.WARN),
+        Rule("MYI032", _("Each downloaded file has the size and the hash that the hub states"), Level.BLOCK),
+        Rule("MYI035", _("A bundle's files are those of its manifest"), Level.BLOCK),
+        Rule("MYI040", _("An adapter says what it is, and its matrices fit each other"), Level.BLOCK),
+        Rule("MYI041", _("An adapter's base model is here"), Level.BLOCK),
+        Rule("MYI042", _("An adapter's modules are in its base, with the same sizes"), Level.BLOCK),
     )
 }

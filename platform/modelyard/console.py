@@ -126,7 +126,7 @@ def once(request: HttpRequest) -> bool:
     """True for the first sending of a form; a reload or a second click is told that it was done already."""
     number = request.POST.get("form_id", "")
     if number and not cache.add(f"form:{person(request).pk}:{number[:40]}", 1, FORM_SECONDS):
-        messages.info(request, "That was done already, and isn't shown again.")
+        messages.info(request, gettext("That was done already, and isn't shown again."))
         return False
     return True
 

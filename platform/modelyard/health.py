@@ -7,12 +7,14 @@ from django.conf import settings
 from django.core.cache import cache
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from redis.exceptions import RedisError
 
 from apps.deployments.monitoring import snapshots, troubles
 from apps.deployments.tasks import HEARTBEAT_KEY, HEARTBEAT_SECONDS
 
-UNKNOWN = "Redis can't be asked."
+UNKNOWN = _("Redis can't be asked.")
 
 
 def alive(_request: HttpRequest) -> HttpResponse:
@@ -36,7 +38,7 @@ def state() -> dict[str, str]:
     """Each part and what is wrong with it; nothing where it is well."""
     broken = redis()
     # Asked once: a Redis that hangs takes seconds to say nothing.
-    return {"database": _database(), "redis": broken, "workers": UNKNOWN if broken else workers()}
+    return {"database": _database(), "redis": broken, "workers": str(UNKNOWN) if broken else workers()}
 
 
 def workers() -> str:
@@ -44,9 +46,11 @@ def workers() -> str:
     try:
         last = cache.get(HEARTBEAT_KEY)
     except (RedisError, OSError):
-        return UNKNOWN
+        return str(UNKNOWN)
     if last is None or time.time() - last > HEARTBEAT_SECONDS:
-        return "No worker was heard of lately: nothing is deployed or watched. Start modelyard worker and beat."
+        return gettext(
+            "No worker was heard of lately: nothing is deployed or watched. Start modelyard worker and beat."
+        )
     return ""
 
 
@@ -56,7 +60,7 @@ def _database() -> str:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError:
-        return "The database doesn't answer."
+        return gettext("The database doesn't answer.")
     return ""
 
 
@@ -65,7 +69,7 @@ def redis() -> str:
     try:
         cache.get("readyz")
     except (RedisError, OSError):
-        return f"Redis doesn't answer. {troubles.without_redis(_away())}"
+        return gettext("Redis doesn't answer.") + f" {troubles.without_redis(_away())}"
     return ""
 
 

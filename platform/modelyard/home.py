@@ -119,7 +119,7 @@ def _machine() -> dict[str, Any]:
 def _parts() -> list[tuple[str, str, str]]:
     """Each part, a tone, and what is to be said of it. The database isn't asked: this page came from it."""
     redis = health.redis()
-    workers = health.UNKNOWN if redis else health.workers()
+    workers = str(health.UNKNOWN) if redis else health.workers()
     alive = [each for each in snapshots.read(settings.RUN_DIR) if each.alive]
     ledgers = [each.content["ledger"] for each in alive]
     dropped, waiting = (sum(each[name] for each in ledgers) for name in ("dropped", "waiting"))

@@ -55,7 +55,7 @@ def test_lost_calls_and_a_full_buffer_are_told_with_what_to_do(
     assert [each.name for each in troubles.troubles()] == []
     Gap.objects.update(at=timezone.now())
     place = snapshots.Place(tmp_path)
-    ledger = {"waiting": 81, "most": 100, "untold": 5}
+    ledger = {"waiting": 81, "most": 100, "dropped": 5, "untold": 5}
     place.write({"form": snapshots.FORM, "ledger": ledger, "redis_away_since": None})
     shown = home(client)
     assert "17 because a web process was killed and 1,200 because too many waited for the database" in shown

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import messages
 from tests.runtimes.smollm2 import smollm2_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,6 +86,12 @@ def test_the_wheel_has_all_that_a_start_needs(installed: Path, tmp_path: Path) -
 def test_a_third_party_runtime_chats_beside_it(installed: Path, tmp_path: Path) -> None:
     said = run(str(installed), "-c", CHAT, str(smollm2_folder()), str(tmp_path / "engines"), cwd=tmp_path)
     assert said.splitlines()[-1] == "answered"
+
+
+def test_the_translations_are_in_the_wheel(installed: Path) -> None:
+    there = next((installed.parents[1] / "lib").glob("python*/site-packages"))
+    for package in messages.PACKAGES:
+        assert (there / package.removeprefix("platform/") / "locale/de/LC_MESSAGES/django.mo").is_file(), package
 
 
 def test_no_test_or_benchmark_is_in_the_wheel(installed: Path) -> None:

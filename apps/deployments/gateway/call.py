@@ -19,6 +19,7 @@ from apps.deployments.gateway.paths import Table
 from apps.deployments.gateway.upstream import Broken, Connection
 from apps.deployments.routing import Backend, Route
 from apps.deployments.statuses import WORKING, Status
+from modelyard.language import english
 
 if TYPE_CHECKING:
     from apps.deployments.gateway.app import Gateway
@@ -116,7 +117,11 @@ class Call(Exchange):
         traffic = self.traffic = self.gateway.metrics.of(route.deployment_id)
         if not route.accepting:
             status = Status(route.status)
-            raise errors.undeploying() if status in {*WORKING, Status.DEPLOYED} else errors.not_deployed(status.label)
+            raise (
+                errors.undeploying()
+                if status in {*WORKING, Status.DEPLOYED}
+                else errors.not_deployed(english(status.label))
+            )
         if not route.backends:
             raise errors.starting()
         if traffic.open >= route.max_in_flight:

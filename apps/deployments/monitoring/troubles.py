@@ -8,12 +8,15 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db.models import Sum
 from django.utils import timezone
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
 
 from apps.deployments.monitoring import snapshots
 from apps.deployments.monitoring.snapshots import Snapshot
 from apps.deployments.usage.models import Gap
 
 LATELY = timedelta(hours=24)
+SETTING = "MODELYARD_REDIS_AWAY_SECONDS"
 FULL = 0.8  # of the ledger's buffer
 
 
@@ -36,19 +39,23 @@ def troubles() -> list[Trouble]:
 def _redis(alive: Sequence[Snapshot]) -> Iterator[Trouble]:
     away = max((each.redis_away for each in alive), default=0.0)
     if away:
-        message = f"The gateway hasn't heard it for {away:.0f} s. {without_redis(away)}"
-        yield Trouble("redis", "Redis is away.", message, "Start it again, or check MODELYARD_REDIS_URL.")
+        message = (
+            _("The gateway hasn't heard it for %(seconds)s s.") % {"seconds": f"{away:.0f}"} + f" {without_redis(away)}"
+        )
+        yield Trouble("redis", _("Redis is away."), message, _("Start it again, or check MODELYARD_REDIS_URL."))
 
 
 def without_redis(away: float) -> str:
     """What becomes of calls once Redis was away for so many seconds: the operator's choice."""
     most = settings.REDIS_AWAY_SECONDS
     if away >= most:
-        return f"Calls are refused with 503: they are served for {most} s without it (MODELYARD_REDIS_AWAY_SECONDS)."
-    left = f"Calls are answered for another {most - away:.0f} s (MODELYARD_REDIS_AWAY_SECONDS is {most}), then refused"
-    return (
-        f"{left} with 503. Until then each web process counts limits by itself, so several together may let more pass."
+        refused = _("Calls are refused with 503: they are served for %(most)s s without it (%(setting)s).")
+        return refused % {"most": most, "setting": SETTING}
+    left = _(
+        "Calls are answered for another %(left)s s (%(setting)s is %(most)s), then refused with 503. Until then each "
+        "web process counts limits by itself, so several together may let more pass."
     )
+    return left % {"left": f"{most - away:.0f}", "setting": SETTING, "most": most}
 
 
 def _buffers(alive: Sequence[Snapshot]) -> Iterator[Trouble]:
@@ -57,10 +64,12 @@ def _buffers(alive: Sequence[Snapshot]) -> Iterator[Trouble]:
         waiting, most, dropped = ledger["waiting"], ledger["most"], ledger["untold"]
         if waiting <= most * FULL:
             continue
-        message = f"In web process {each.process} {waiting:,} calls wait for the database, of at most {most:,}."
-        lost = f" {dropped:,} were dropped already." if dropped else " What comes beyond is dropped."
-        mend = "See whether the database answers, and fast enough; MODELYARD_USAGE_BUFFER lets more wait."
-        yield Trouble("buffer", "The usage ledger can't keep up.", message + lost, mend)
+        figures = {"process": each.process, "waiting": _grouped(waiting), "most": _grouped(most)}
+        waits = _("In web process %(process)s %(waiting)s calls wait for the database, of at most %(most)s.")
+        already = _("%(dropped)s were dropped already.") % {"dropped": _grouped(dropped)}
+        lost = already if dropped else _("What comes beyond is dropped.")
+        mend = _("See whether the database answers, and fast enough; MODELYARD_USAGE_BUFFER lets more wait.")
+        yield Trouble("buffer", _("The usage ledger can't keep up."), f"{waits % figures} {lost}", mend)
 
 
 def _gaps() -> Iterator[Trouble]:
@@ -72,11 +81,16 @@ def _gaps() -> Iterator[Trouble]:
     reasons = []
     mends = []
     if lost.get("killed"):
-        reasons.append(f"{lost['killed']:,} because a web process was killed")
-        mends.append("See in its log and the kernel's why it was killed; memory is the usual reason.")
+        reasons.append(_("%(n)s because a web process was killed") % {"n": _grouped(lost["killed"])})
+        mends.append(_("See in its log and the kernel's why it was killed; memory is the usual reason."))
     if lost.get("full"):
-        reasons.append(f"{lost['full']:,} because too many waited for the database")
-        mends.append("See whether the database was away or slow; MODELYARD_USAGE_BUFFER lets more wait.")
+        reasons.append(_("%(n)s because too many waited for the database") % {"n": _grouped(lost["full"])})
+        mends.append(_("See whether the database was away or slow; MODELYARD_USAGE_BUFFER lets more wait."))
     if reasons:
-        message = f"Lost in the last 24 hours: {' and '.join(reasons)}. Sums of usage are that much too low."
-        yield Trouble("gaps", "Calls are missing in the usage ledger.", message, " ".join(mends))
+        message = _("Lost in the last 24 hours: %(reasons)s. Sums of usage are that much too low.")
+        said = message % {"reasons": _(" and ").join(reasons)}
+        yield Trouble("gaps", _("Calls are missing in the usage ledger."), said, " ".join(mends))
+
+
+def _grouped(number: int) -> str:
+    return number_format(number, force_grouping=True)

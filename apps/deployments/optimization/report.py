@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.utils import timezone
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
 
 from apps.deployments.optimization.agreement import Agreement
 from apps.deployments.optimization.samples import shown
@@ -15,25 +17,25 @@ from modelyard.runtimes import Host, SampleRequest
 
 WORST = 5
 
-MEASURES: Mapping[str, tuple[str, str, bool]] = {
-    "size_bytes": ("Size on disk", "bytes", False),
-    "load_seconds": ("Load time", "s", False),
-    "latency_p50_ms": ("Latency p50, one at a time", "ms", False),
-    "latency_p95_ms": ("Latency p95, one at a time", "ms", False),
-    "requests_per_second": (f"Throughput, {CLIENTS} clients", "/s", True),
-    "peak_memory_bytes": ("Peak memory", "bytes", False),
+MEASURES: Mapping[str, tuple[Any, str, bool]] = {
+    "size_bytes": (_("Size on disk"), "bytes", False),
+    "load_seconds": (_("Load time"), "s", False),
+    "latency_p50_ms": (_("Latency p50, one at a time"), "ms", False),
+    "latency_p95_ms": (_("Latency p95, one at a time"), "ms", False),
+    "requests_per_second": (format_lazy(_("Throughput, {clients} clients"), clients=CLIENTS), "/s", True),
+    "peak_memory_bytes": (_("Peak memory"), "bytes", False),
 }
 """Name, unit and whether more is better, of what is measured on both sides."""
 
 AGREEMENT_LABELS = {
-    "cosine_mean": "Cosine similarity, mean",
-    "cosine_min": "Cosine similarity, least",
-    "neighbour_overlap": "Same nearest neighbours",
-    "label_agreement": "Same label",
-    "largest_shift": "Largest change of a score",
-    "same_largest": "Same largest output",
-    "exact_match": "Exactly the same text",
-    "token_overlap": "Words in common",
+    "cosine_mean": _("Cosine similarity, mean"),
+    "cosine_min": _("Cosine similarity, least"),
+    "neighbour_overlap": _("Same nearest neighbours"),
+    "label_agreement": _("Same label"),
+    "largest_shift": _("Largest change of a score"),
+    "same_largest": _("Same largest output"),
+    "exact_match": _("Exactly the same text"),
+    "token_overlap": _("Words in common"),
 }
 
 
@@ -93,7 +95,7 @@ def rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         better = None if ratio is None or abs(ratio - 1) < 0.02 else (ratio > 1) == more
         most = max(before, after) or 1
         found.append({
-            "name": name, "label": label, "unit": unit, "original": before, "optimized": after, "ratio": ratio,
+            "name": name, "label": str(label), "unit": unit, "original": before, "optimized": after, "ratio": ratio,
             "better": better, "original_share": before / most * 100, "optimized_share": after / most * 100,
         })  # fmt: skip
     return found
@@ -101,7 +103,7 @@ def rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def agreements(report: Mapping[str, Any]) -> list[tuple[str, float]]:
     """What the agreement is made of, in words."""
-    return [(AGREEMENT_LABELS.get(name, name), value) for name, value in report["measures"].items()]
+    return [(str(AGREEMENT_LABELS.get(name, name)), value) for name, value in report["measures"].items()]
 
 
 def as_csv(report: Mapping[str, Any]) -> str:

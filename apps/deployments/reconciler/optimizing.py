@@ -19,6 +19,7 @@ from apps.deployments.reconciler import lease, policy
 from apps.deployments.reconciler.engines import Engines
 from apps.deployments.statuses import ReplicaState, Role
 from modelyard import changes
+from modelyard.language import english
 from modelyard.launchers import Launch, Launcher, Observation, ProcessState
 from modelyard.launchers.host import this_host
 from modelyard.runtimes import PROGRESS, Failure, Model, OptimizeContext, Recipe, SampleRequest
@@ -191,7 +192,7 @@ class OptimizationStep:
 
     def _go_on(self, replica: Replica, engines: Engines, trial: Trial, path: Path) -> None:
         seen = self.launcher.observe(replica.pk)
-        label = Role(replica.role).label
+        label = english(Role(replica.role).label)
         if not replica.launches:
             replica.port = engines.pick_port()
             self._launched(replica, "proof_started", f"{label}: an engine was started on port {replica.port}.")

@@ -14,6 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
+from django.utils.translation import gettext_lazy as _
 from django.views import View
 
 from apps.deployments.models import Deployment
@@ -24,7 +25,7 @@ from apps.deployments.usage.sheets import sheet
 from modelyard import console
 
 SEE, SEE_CAPTURES = "deployments.view_usagerecord", "deployments.view_capture"
-PERIODS = {"month": "This month", "last": "Last month", "today": "Today", "30": "30 days"}
+PERIODS = {"month": _("This month"), "last": _("Last month"), "today": _("Today"), "30": _("30 days")}
 LINES, RECORDS, CAPTURES = 100, 100, 25  # shown at once
 CHART_HEIGHT = 100
 
@@ -89,7 +90,7 @@ class UsagePage(View):
         deployments = reports.by_deployment(period.start, period.end)
         context = {
             **self.admin_site.each_context(request),
-            "title": "Usage",
+            "title": _("Usage"),
             **_report(period, ""),
             "deployments": _with_links(deployments),
             "missing": _missing(period),
@@ -181,7 +182,7 @@ def _chart(period: Period, deployment: str) -> dict[str, Any]:
 def _when(start: date | datetime) -> str:
     if isinstance(start, datetime):
         return date_format(timezone.localtime(start), "H:i")
-    return date_format(start, "j M")
+    return date_format(start, "MONTH_DAY_FORMAT")
 
 
 def _with_links(lines: list[reports.Line]) -> list[tuple[reports.Line, bool]]:

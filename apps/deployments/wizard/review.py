@@ -117,10 +117,10 @@ def _of_options(
 def between(old: Version, new: Version, plug: Runtime[Any] | None) -> list[Difference]:
     """What one version has otherwise than another, for those who started from the older one."""
     found = list(_of_options(old.options, new.options, defaults_of(plug) if plug else {}, {}))
-    rows: list[tuple[Any, Any, Any]] = [("optimization", old.recipe or "—", new.recipe or "—"),
-            ("replicas", old.replicas_wanted, new.replicas_wanted),
-            ("start limit", old.ready_seconds or "—", new.ready_seconds or "—")]  # fmt: skip
-    return found + [Difference(name, CHANGED, str(was), str(is_)) for name, was, is_ in rows if was != is_]
+    rows: list[tuple[Any, Any, Any]] = [(_("optimization"), old.recipe or "—", new.recipe or "—"),
+            (_("replicas"), old.replicas_wanted, new.replicas_wanted),
+            (_("start limit"), old.ready_seconds or "—", new.ready_seconds or "—")]  # fmt: skip
+    return found + [Difference(str(name), CHANGED, str(was), str(is_)) for name, was, is_ in rows if was != is_]
 
 
 def shown(value: Any) -> str:

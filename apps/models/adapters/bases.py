@@ -1,6 +1,7 @@
 """Which of the models here an adapter is for."""
 
-from apps.models.models import USABLE, Format, Kind, Model
+from apps.models.models import USABLE, Format, Kind, Model, Status
+from modelyard.language import english
 from modelyard.problems import Problem
 
 
@@ -28,7 +29,7 @@ def unfit(base: Model) -> str:
     if base.kind != Kind.BASE:
         return f"{base.name} is an adapter itself."
     if base.status not in USABLE:
-        return f"{base.name} isn't Ready: its import is {base.get_status_display().lower()}."
+        return f"{base.name} isn't Ready: its import is {english(Status(base.status).label).lower()}."
     if base.format != Format.SAFETENSORS:
         return f"{base.name} has no safetensors weights, and adapters are served on those only."
     return ""

@@ -8,7 +8,7 @@ from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as text
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from apps.models import operations
@@ -43,7 +43,7 @@ def status_of(model: Model) -> SafeString:
     if status in WORKING:
         return format_html(
             '{}<span class="my-below">{}</span><progress max="100" value="{}" aria-label="{}"></progress>',
-            badge, said(model), model.progress, text("Import of %(name)s") % {"name": model.name},
+            badge, said(model), model.progress, gettext("Import of %(name)s") % {"name": model.name},
         )  # fmt: skip
     if status == Status.IMPORT_FAILED:
         shown = model.failure if len(model.failure) < 70 else f"{model.failure[:68]}…"
@@ -53,7 +53,7 @@ def status_of(model: Model) -> SafeString:
 
 def said(model: Model) -> str:
     """The stage and how far it is, in a line."""
-    return f"{model.stage or text('Waiting')} · {model.progress} %"
+    return f"{model.stage or gettext('Waiting')} · {model.progress} %"
 
 
 def context(model: Model) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from django.utils.translation import gettext_lazy as _
+
 from apps.models.catalogue import memory
 from apps.models.catalogue.schema import Task
 from apps.models.catalogue.shelf import Offer
@@ -13,7 +15,8 @@ SIZES = {
 }  # fmt: skip
 """Parameters, from and below."""
 SIZE_WORDS = {
-    "tiny": "under 1 billion", "small": "1 to 5 billion", "medium": "5 to 20 billion", "large": "20 billion and more",
+    "tiny": _("under 1 billion"), "small": _("1 to 5 billion"), "medium": _("5 to 20 billion"),
+    "large": _("20 billion and more"),
 }  # fmt: skip
 
 

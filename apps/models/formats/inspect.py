@@ -12,6 +12,7 @@ from apps.models.formats.suffixes import PICKLES
 from apps.models.formats.templates import Template
 from apps.models.models import Format
 from apps.models.rules import Blocked, Policy, printable
+from modelyard.language import english
 
 __all__ = ["PICKLES", "Facts", "inspect"]
 MAX_SHARD_NAME = 200  # characters
@@ -47,7 +48,7 @@ def inspect(folder: Path, paths: list[str], policy: Policy | None = None) -> Fac
     if not facts.format:
         step = "Put the weights beside config.json, and import again."
         raise Blocked("MYI010", "No weights were found: there is no .onnx, .safetensors or .gguf file.", step)
-    facts.passed("MYI010", f"The weights are in the {Format(facts.format).label} format.")
+    facts.passed("MYI010", f"The weights are in the {english(Format(facts.format).label)} format.")
     _configuration(folder, paths, facts)
     _tokenizer(folder, paths, facts)
     _licence(folder, paths, facts)

@@ -14,18 +14,20 @@
   input.hasChangeListener = true;
 
   // --- Words ---
+  const told = window.modelyard.words("#import-words");
+  const number = (value, digits = 0) => value.toLocaleString(document.documentElement.lang || "en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
   const count = (text) => [...text].length;
   function bytes(size) {
-    const units = ["bytes", "KB", "MB", "GB", "TB"];
+    const units = [told("bytes"), "KB", "MB", "GB", "TB"];
     let unit = 0;
     while (size >= 1024 && unit < units.length - 1) { size /= 1024; unit += 1; }
-    return `${unit ? size.toFixed(1) : size} ${units[unit]}`;
+    return `${number(size, unit ? 1 : 0)} ${units[unit]}`;
   }
   function duration(seconds) {
     if (!Number.isFinite(seconds)) return "";
-    if (seconds < 60) return `${Math.ceil(seconds)} s left`;
-    if (seconds < 3600) return `${Math.ceil(seconds / 60)} min left`;
-    return `${(seconds / 3600).toFixed(1)} h left`;
+    if (seconds < 60) return told("secondsLeft", { n: Math.ceil(seconds) });
+    if (seconds < 3600) return told("minutesLeft", { n: Math.ceil(seconds / 60) });
+    return told("hoursLeft", { n: number(seconds / 3600, 1) });
   }
   function say(all, text) { page.querySelectorAll(`[data-${all}]`).forEach((place) => { place.textContent = text; }); }
   function step(name) {
@@ -40,11 +42,11 @@
   // --- Choosing ---
   const nameOf = (chosen) => chosen.name.replace(/\.zip$/i, "").normalize("NFC").trim().split(/\s+/).join(" ");
   function refusal(chosen) {
-    if (!/\.zip$/i.test(chosen.name)) return [`“${chosen.name}” isn't a .zip file.`, "Put the model's files into a .zip, as shown below."];
-    if (!chosen.size) return ["The file is empty.", "Choose another one, or make it again."];
-    if (chosen.size > limit) return [`The file has ${bytes(chosen.size)}, ${bytes(limit)} are allowed.`, "Ask the operator to raise MODELYARD_MAX_UPLOAD_BYTES."];
-    if (!nameOf(chosen)) return ["The file has no name before .zip.", "Rename it: the model is named after it."];
-    if (count(nameOf(chosen)) > longest) return [`The name has ${count(nameOf(chosen))} characters, ${longest} are allowed.`, "Rename the file: the model is named after it."];
+    if (!/\.zip$/i.test(chosen.name)) return [told("noZip", { name: chosen.name }), told("noZipStep")];
+    if (!chosen.size) return [told("empty"), told("emptyStep")];
+    if (chosen.size > limit) return [told("tooLarge", { size: bytes(chosen.size), most: bytes(limit) }), told("tooLargeStep")];
+    if (!nameOf(chosen)) return [told("noName"), told("noNameStep")];
+    if (count(nameOf(chosen)) > longest) return [told("longName", { n: count(nameOf(chosen)), most: longest }), told("longNameStep")];
     return null;
   }
   async function choose(chosen) {
@@ -68,7 +70,7 @@
   drop.addEventListener("drop", (event) => {
     const files = event.dataTransfer.files;
     if (files.length === 1) choose(files[0]);
-    else problem("One file at a time.", "A model is one .zip.");
+    else problem(told("oneFile"), told("oneFileStep"));
   });
 
   // --- Uploading ---
@@ -93,7 +95,7 @@
   $("cancel").addEventListener("click", async () => {
     const given = upload;
     if (!given) return;
-    failed("The upload was cancelled.", "Nothing was kept of it.");
+    failed(told("cancelled"), told("cancelledStep"));
     await given.cancel();
     unfinished();
   });
@@ -103,10 +105,10 @@
     const share = file.size ? sent / file.size : 0;
     $("upload-bar").value = share * 100;
     $("pause").textContent = state === "paused" ? page.dataset.resume : page.dataset.pause;
-    const so = `${Math.floor(share * 100)} % · ${bytes(sent)} of ${bytes(file.size)}`;
-    if (state === "paused") say("upload-said", `Paused · ${so}`);
-    else if (state === "waiting") say("upload-said", `The connection was lost; trying again in ${wait} s · ${so}`);
-    else if (share >= 1) say("upload-said", "Sent. The server is storing it …");
+    const so = `${Math.floor(share * 100)} % · ${told("of", { done: bytes(sent), all: bytes(file.size) })}`;
+    if (state === "paused") say("upload-said", `${told("paused")} · ${so}`);
+    else if (state === "waiting") say("upload-said", `${told("lost", { n: wait })} · ${so}`);
+    else if (share >= 1) say("upload-said", told("storing"));
     else say("upload-said", speed ? `${so} · ${bytes(Math.round(speed))}/s · ${duration((file.size - sent) / speed)}` : so);
   }
 
@@ -123,7 +125,7 @@
     const text = document.createElement("span");
     const button = document.createElement("button");
     line.className = "my-row my-between";
-    text.textContent = `${each.file_name} · ${Math.floor((each.offset / each.length) * 100)} % of ${bytes(each.length)}${each.problem ? ` · ${each.problem}` : ""}`;
+    text.textContent = `${each.file_name} · ${told("of", { done: `${Math.floor((each.offset / each.length) * 100)} %`, all: bytes(each.length) })}${each.problem ? ` · ${each.problem}` : ""}`;
     button.type = "button";
     button.className = "my-mini";
     button.textContent = page.dataset.discard;
@@ -143,9 +145,9 @@
   }
   function words(status, body) {
     if (body.title) return [body.title, body.next_step];
-    if (status === 401 || status === 403) return ["You aren't logged in any more.", "Load the page again and log in."];
-    if (status === 413) return ["Something on the way refused the file as too large.", "Ask the operator to raise the proxy's limit."];
-    return [`The server answered with an error (${status}).`, "Try again; if it stays, look at the server's log."];
+    if (status === 401 || status === 403) return [told("loggedOut"), told("loggedOutStep")];
+    if (status === 413) return [told("proxy"), told("proxyStep")];
+    return [told("error", { n: status }), told("errorStep")];
   }
 
   // --- Watching ---
@@ -160,18 +162,18 @@
       const body = await answer.json();
       if (!answer.ok) { history.replaceState(null, "", location.pathname); failed(...words(answer.status, body)); return; }
       model = body;
-    } catch { say("watch-said", "The server doesn't answer at the moment; trying again …"); }
+    } catch { say("watch-said", told("unreachable")); }
     if (!model || show(model)) setTimeout(watch, 1000, id);
   }
   function show(model) {
     const ready = model.status === "ready";
     const broken = model.status === "import_failed";
     say("watch-name", model.name);
-    say("watch-badge", model.status_label);
+    say("watch-badge", told(`is_${model.status}`) || model.status_label);
     $("watch-badge").className = `my-badge ${ready ? "my-good" : broken ? "my-bad" : "my-busy"}`;
     $("watch-bar").value = model.progress;
     $("watch-bar").hidden = $("watch-help").hidden = ready || broken;
-    say("watch-said", ready ? `${model.files.length} files, ${bytes(model.size)}. ${warnings(model)}` : broken ? "" : `${model.stage || "Waiting"} · ${model.progress} %`);
+    say("watch-said", ready ? `${told(model.files.length === 1 ? "file" : "files", { n: number(model.files.length) })}, ${bytes(model.size)}. ${warnings(model)}` : broken ? "" : `${model.stage || told("waiting")} · ${model.progress} %`);
     $("failure").hidden = !broken;
     say("failure-title", model.failure);
     say("failure-step", model.next_step);
@@ -181,7 +183,7 @@
   }
   function warnings(model) {
     const found = model.findings.filter((finding) => finding.level === "warn").length;
-    return found ? `${found} warning${found > 1 ? "s" : ""}: see Details.` : "Every rule passed.";
+    return found ? told(found > 1 ? "warnings" : "warning", { n: found }) : told("passed");
   }
   $("another").addEventListener("click", () => { location.href = location.pathname; });
 

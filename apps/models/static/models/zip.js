@@ -42,7 +42,7 @@ window.zipDirectory = (() => {
   }
   function kinds(paths) {
     const has = (pattern) => paths.some((path) => pattern.test(path));
-    if (has(/(^|\/)adapter_config\.json$/)) return "PEFT adapter";
+    if (has(/(^|\/)adapter_config\.json$/)) return ADAPTER;
     if (has(/\.onnx$/i)) return "ONNX";
     if (has(/\.safetensors$/i)) return "safetensors";
     return has(/\.gguf$/i) ? "GGUF" : "";
@@ -61,7 +61,8 @@ window.zipDirectory = (() => {
   }
   // { said, adapter, problem: [what, what to do] } — a problem that the import would end with as well.
   return async (file) => {
-    const cut = ["This isn't a complete zip archive.", "Make the zip again, or copy it again if copying was cut off."];
+    const told = window.modelyard.words("#import-words");
+    const cut = [told("cut"), told("cutStep")];
     try {
       const found = await directory(file);
       const all = found && entries(found);
@@ -71,14 +72,14 @@ window.zipDirectory = (() => {
       const kind = kinds(paths);
       const nested = paths.find((path) => NESTED.test(path));
       const locked = files.find(({ encrypted }) => encrypted);
-      if (locked) return { problem: [`${locked.path} is encrypted.`, "Make the zip without a password."] };
-      if (nested) return { problem: [`${nested} is an archive itself.`, "Unpack it, and put its files into the zip."] };
-      if (!kind && paths.some((path) => PICKLES.test(path))) return { problem: ["Its only weights are in a format that can run code when it is loaded.", "Convert them to safetensors, ONNX or GGUF first."] };
-      if (!kind) return { problem: ["No weights were found: there is no .onnx, .safetensors or .gguf file.", "Put the weights beside config.json, and make the zip again."] };
-      const config = kind === "PEFT adapter" && files.find(({ path }) => CONFIG.test(path));
-      if (kind === "PEFT adapter" && !paths.some((path) => /\.safetensors$/i.test(path))) return { problem: ["The adapter has no adapter_model.safetensors.", "Save it with save_pretrained of peft, and make the zip again."] };
+      if (locked) return { problem: [told("locked", { path: locked.path }), told("lockedStep")] };
+      if (nested) return { problem: [told("nested", { path: nested }), told("nestedStep")] };
+      if (!kind && paths.some((path) => PICKLES.test(path))) return { problem: [told("pickle"), told("pickleStep")] };
+      if (!kind) return { problem: [told("noWeights"), told("noWeightsStep")] };
+      const config = kind === ADAPTER && files.find(({ path }) => CONFIG.test(path));
+      if (kind === ADAPTER && !paths.some((path) => /\.safetensors$/i.test(path))) return { problem: [told("noAdapter"), told("noAdapterStep")] };
       const adapter = config ? await named(file, config) : null;
-      return { adapter, said: `${files.length} ${files.length === 1 ? "file" : "files"} · ${kind}` };
-    } catch { return { problem: ["The file can't be read.", "Choose it again."] }; }
+      return { adapter, said: `${told(files.length === 1 ? "file" : "files", { n: files.length })} · ${kind === ADAPTER ? told("adapterKind") : kind}` };
+    } catch { return { problem: [told("unreadable"), told("unreadableStep")] }; }
   };
 })();

@@ -15,10 +15,13 @@ window.modelyard = (() => {
   const token = () => ($("[name=csrfmiddlewaretoken]") || {}).value || "";
 
   /** A text of the interface, translated by the template; `{name}` in it is filled in. */
-  function text(name, values = {}) {
-    const found = ($("#my-texts") || { dataset: {} }).dataset[name] || "";
+  const text = (name, values) => words("#my-texts")(name, values);
+
+  /** The same for the texts of one page, which stand in the data-… attributes of an element. */
+  const words = (selector) => (name, values = {}) => {
+    const found = ($(selector) || { dataset: {} }).dataset[name] || "";
     return found.replace(/\{(\w+)\}/g, (whole, key) => (key in values ? values[key] : whole));
-  }
+  };
 
   /** Said by screen readers, seen by nobody. */
   function announce(words) {
@@ -49,5 +52,5 @@ window.modelyard = (() => {
     if (!done) throw new Error("copy");
   }
 
-  return { $, $$, ready, token, text, announce, toast, copy };
+  return { $, $$, ready, token, text, words, announce, toast, copy };
 })();

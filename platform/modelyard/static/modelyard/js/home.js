@@ -35,6 +35,7 @@
   function draw(box, labels, series) {
     const chart = window.Chart.getChart(my.$("canvas", box));
     if (!chart) return;
+    chart.options.locale = language();
     const names = box.dataset.labels.split("|");
     chart.data.labels = labels;
     series.forEach((values, place) => Object.assign(chart.data.datasets[place], {

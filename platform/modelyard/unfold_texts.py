@@ -1,0 +1,68 @@
+"""Texts of unfold that its pages show here: it brings no translations into some languages, so our catalogues do."""
+
+from django.utils.translation import gettext_noop as _
+from django.utils.translation import ngettext_lazy
+
+TEXTS = (
+    _("Add new item"),
+    _("Add row"),
+    _("All applications"),
+    _("Apply Filters"),
+    _("Available shortcuts"),
+    _("Changelist shortcuts"),
+    _("Choose file to upload"),
+    _("Click to cancel"),
+    _("Command tool shortcuts"),
+    _("Create new record"),
+    _("Current file"),
+    _("Dark"),
+    _("Date"),
+    _("Date from"),
+    _("Date to"),
+    _("False"),
+    _("Forgotten your password or username?"),
+    _("Global shortcuts"),
+    _("Go back"),
+    _("Image preview"),
+    _("Light"),
+    _("Navigate"),
+    _("No data"),
+    _("No results found"),
+    _("Not enough data."),
+    _("Nothing matched your search"),
+    _("Open command tool"),
+    _("Open selection"),
+    _("Open selection in new tab"),
+    _("Open shortcuts list"),
+    _("Recent searches"),
+    _("Record picture"),
+    _("Reset filters"),
+    _("Return to site"),
+    _("Run"),
+    _("Search apps and models..."),
+    _("Select"),
+    _("Select action"),
+    _("Select action to run"),
+    _("Select record"),
+    _("Select value"),
+    _("System"),
+    _("This page yielded into no results."),
+    _("To"),
+    _("Toggle dark/light mode"),
+    _("Toggle filter"),
+    _("Toggle password visibility"),
+    _("Toggle sidebar"),
+    _("True"),
+    _("Type to search"),
+    _("Welcome back to"),
+    _("You have been successfully logged out from the administration"),
+    _("next"),
+    _("previous"),
+    _("After you've created a user, you’ll be able to edit more user options."),  # noqa: RUF001
+)
+FOUND = ngettext_lazy(
+    '\n            Found <span class="font-medium text-important">%(counter)s</span> '
+    "result in %(time)s seconds\n        ",
+    '\n            Found <span class="font-medium text-important">%(counter)s</span> '
+    "results in %(time)s seconds\n        ",
+)
