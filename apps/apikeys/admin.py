@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from apps.apikeys import words
 from apps.apikeys.models import ApiKey
 from modelyard import console
+from modelyard.moments import moment
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -42,7 +43,7 @@ class ApiKeyAdmin(console.ModelAdmin):
     """All keys, to see who may call what and since when."""
 
     list_display: ClassVar = [
-        "named", "of", "state", "limits", "scope", "created_by", "created_at", "used", "expires_at",
+        "named", "of", "state", "limits", "scope", "created_by", "made", "used", "ends",
     ]  # fmt: skip
     list_display_links = None
     list_filter: ClassVar = [StateFilter, ("deployment", admin.RelatedOnlyFieldListFilter)]
@@ -79,12 +80,22 @@ class ApiKeyAdmin(console.ModelAdmin):
         """What it may call."""
         return words.value("scopes", key.scopes)
 
+    @admin.display(description="Created on", ordering="created_at")
+    def made(self, key: ApiKey) -> SafeString:
+        """In the zone of who looks."""
+        return moment(key.created_at)
+
+    @admin.display(description="Expires", ordering="expires_at")
+    def ends(self, key: ApiKey) -> SafeString:
+        """When it stops working by itself, if ever."""
+        return moment(key.expires_at)
+
     @admin.display(description="Last used", ordering="last_used_at")
     def used(self, key: ApiKey) -> SafeString | str:
         """When, and from which address."""
         if key.last_used_at is None:
             return "never"
-        return format_html('{}<span class="my-below">{}</span>', words.moment(key.last_used_at), key.last_used_from)
+        return format_html('{}<span class="my-below">{}</span>', moment(key.last_used_at, "relative"), key.last_used_from)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """On the deployment's page."""

@@ -53,7 +53,11 @@ class Camera:
     def listen(self, page: Page, window: str) -> None:
         """Write down what the browser complains of."""
         page.on("pageerror", lambda error: self.troubles.append(f"{window} {page.url}: {error}"))
-        page.on("console", lambda said: said.type == "error" and self.troubles.append(f"{window} {page.url}: {said.text}"))
+        page.on("console", lambda said: self._heard(said.type, said.text, f"{window} {page.url}"))
+
+    def _heard(self, kind: str, words: str, where: str) -> None:
+        if kind == "error" and "status of 404" not in words:
+            self.troubles.append(f"{where}: {words}")
 
 
 def squeeze(picture: bytes) -> bytes:

@@ -119,7 +119,7 @@ def search(page: Page) -> None:
 
 
 def first_entry(page: Page) -> None:
-    page.locator("a[href*='/catalogue/']:not([href*='?'])").locator("visible=true").nth(1).click()
+    page.locator("h2 a[href*='/catalogue/']").first.click()
     page.wait_for_load_state()
 
 

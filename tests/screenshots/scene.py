@@ -82,8 +82,7 @@ Found = dict[str, list[str]]
 def catalogue_hub() -> Hub:
     """A hub with one repository that is worth a look; the hub itself isn't reachable from everywhere."""
     hub = Hub()
-    files = {**good(), "config.json": base_files()["config.json"]}
-    hub.repos[REPOSITORY] = Repo(files, card={"license": "apache-2.0"}, task="text-generation")
+    hub.repos[REPOSITORY] = Repo(base_files(), card={"license": "apache-2.0"}, task="text-generation")
     hub.repos["acme/gated"] = Repo(good(), gated=True, members=("anna",))
     return hub
 
