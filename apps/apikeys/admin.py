@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from apps.apikeys import words
 from apps.apikeys.models import ApiKey
 from modelyard import console
+from modelyard.moments import moment
 
 DEPLOYMENTS = 200  # offered to choose from at most
 
@@ -63,7 +64,7 @@ class ApiKeyAdmin(console.ModelAdmin):
     """All keys, to see who may call what and since when."""
 
     list_display: ClassVar = [
-        "named", "of", "state", "limits", "scope", "by", "created_at", "used", "expires_at",
+        "named", "of", "state", "limits", "scope", "by", "made", "used", "ends",
     ]  # fmt: skip
     list_display_links = None
     list_filter: ClassVar = [StateFilter, DeploymentFilter]
@@ -105,12 +106,23 @@ class ApiKeyAdmin(console.ModelAdmin):
         """Who made it."""
         return str(key.created_by or "—")
 
+    @admin.display(description=_("Created on"), ordering="created_at")
+    def made(self, key: ApiKey) -> SafeString:
+        """In the zone of who looks."""
+        return moment(key.created_at)
+
+    @admin.display(description=_("Expires"), ordering="expires_at")
+    def ends(self, key: ApiKey) -> SafeString:
+        """When it stops working by itself, if ever."""
+        return moment(key.expires_at)
+
     @admin.display(description=_("Last used"), ordering="last_used_at")
     def used(self, key: ApiKey) -> SafeString | str:
         """When, and from which address."""
         if key.last_used_at is None:
             return gettext("never")
-        return format_html('{}<span class="my-below">{}</span>', words.moment(key.last_used_at), key.last_used_from)
+        at, where = moment(key.last_used_at, "relative"), key.last_used_from
+        return format_html('{}<span class="my-below">{}</span>', at, where)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """On the deployment's page."""

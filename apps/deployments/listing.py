@@ -28,20 +28,23 @@ WORDS = {
 LONGEST = 70  # letters of a stage or a cause in a row
 
 
-def status_of(deployment: Deployment, progress: int | None = None) -> SafeString:
-    """The status as a badge, with what is being done below it, how far it is, and since when."""
+def status_of(deployment: Deployment, progress: int | None = None, *, cause: bool = True) -> SafeString:
+    """The status as a badge, with what is being done below it, how far it is, and since when.
+
+    `cause`: also why it failed; a page that tells that at length does without.
+    """
     status = Status(deployment.status)
     draining = status == Status.DEPLOYED and deployment.desired == Desired.STOPPED
     badge = console.badge(str(WORDS[status]), "busy" if draining else TONES[status])
     return format_html(
-        '{}<span class="my-below">{}{}</span>{}', badge, _below(deployment, status),
+        '{}<span class="my-below">{}{}</span>{}', badge, _below(deployment, status, cause=cause),
         moments.moment(deployment.status_at, "relative"), _bar(progress if status in WORKING else None),
     )  # fmt: skip
 
 
-def _below(deployment: Deployment, status: Status) -> SafeString:
+def _below(deployment: Deployment, status: Status, *, cause: bool) -> SafeString:
     waits = gettext("Waits for accept or reject") if deployment.waits_for_decision else ""
-    words = deployment.stage or waits or (deployment.failure if status == Status.FAILED else "")
+    words = deployment.stage or waits or (deployment.failure if cause and status == Status.FAILED else "")
     shown = words if len(words) < LONGEST else words[: LONGEST - 2] + "…"
     return format_html('<span title="{}">{}</span> · ', words, shown) if words else mark_safe("")
 

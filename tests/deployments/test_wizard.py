@@ -348,3 +348,16 @@ def test_without_a_model_it_says_where_to_get_one(person: User) -> None:
     client = Client()
     client.force_login(person)
     assert "no model to deploy yet" in words(client.get(reverse("admin:deployments_deployment_add")))
+
+
+def test_skipping_to_the_review_takes_what_is_filled_in(walk: Walk) -> None:
+    answer = walk.send("general", "skip", runtime="echo")
+    assert answer.headers["Location"].endswith("/review/")
+    assert walk.draft.passed == ["general", "optimization", "parameters", "hardware"]
+
+
+def test_skipping_stops_at_the_step_that_is_wrong(walk: Walk) -> None:
+    walk.send("general", runtime="echo")
+    walk.send("optimization")
+    walk.send("parameters", "back", **{SPEED: "0"})
+    assert walk.send("general", "skip").headers["Location"].endswith("/parameters/")

@@ -95,7 +95,7 @@ def _head(request: HttpRequest, deployment: Deployment, tab: str) -> dict[str, A
     return {
         "title": deployment.name,
         "deployment": deployment,
-        "status": status_of(deployment),
+        "status": status_of(deployment, cause=False),
         "moving": is_moving(deployment),
         "undecided": deployment.undecided(),
         "trouble": failures.card(request, deployment),

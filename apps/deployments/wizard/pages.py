@@ -26,6 +26,7 @@ from modelyard.serving import base_url
 
 ADD = "deployments.add_deployment"
 DEPLOY = "deployments.deploy_deployment"
+SKIP = "skip"  # from the first step to the review, by what the steps between are filled in with
 CREATED = "created"  # what a sending of the review ends with, beside a problem
 
 
@@ -149,12 +150,16 @@ def _take(request: HttpRequest, draft: Draft, at: Step) -> HttpResponse:
     if wanted == at or (at != Step.REVIEW and not form.is_valid()):
         return _show(request, wizard, at, None if wanted == at else form)
     _pass(request, draft, at, wizard)
+    if go == SKIP:
+        _skip(draft)
     missing = next((each for each in ORDER[: ORDER.index(wanted)] if each not in draft.passed), wanted)
     return redirect(address(draft, missing))
 
 
 def _wanted(at: Step, go: str) -> Step:
     place = ORDER.index(at)
+    if go == SKIP:
+        return Step.REVIEW
     if go == "back":
         return ORDER[max(place - 1, 0)]
     return Step(go) if go in Step.values else ORDER[min(place + 1, len(ORDER) - 1)]
@@ -167,6 +172,16 @@ def _pass(request: HttpRequest, draft: Draft, at: Step, wizard: Wizard) -> None:
     fresh = at == Step.GENERAL and not draft.deployment and model is not None and draft.filled_from != model.pk
     if fresh and model is not None and drafts.fill(draft, model):
         messages.info(request, _("What came with the model was filled in."))
+    drafts.keep(draft, {})
+
+
+def _skip(draft: Draft) -> None:
+    """Pass what is valid as it stands; the first step that isn't is the one to see."""
+    wizard = Wizard(draft)
+    for each in ORDER[1:-1]:
+        if not wizard.checked(each).is_valid():
+            break
+        draft.passed = [step for step in ORDER if step in {*draft.passed, each}]
     drafts.keep(draft, {})
 
 
