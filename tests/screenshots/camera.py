@@ -15,7 +15,8 @@ MOST = 4000  # pixels of a page's height
 WIDER = """() => {
   const width = document.documentElement.clientWidth;
   if (document.documentElement.scrollWidth <= width) return "";
-  const out = [...document.querySelectorAll("main *, body *")].filter((it) => it.getBoundingClientRect().right > width + 1);
+  const all = [...document.querySelectorAll("main *, body *")];
+  const out = all.filter((it) => it.getBoundingClientRect().right > width + 1);
   return out.slice(0, 3).map((it) => `${it.tagName}.${it.className}`.slice(0, 80)).join(" | ") || "yes";
 }"""
 

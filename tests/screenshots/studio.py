@@ -121,4 +121,3 @@ def publish(out: Path) -> list[str]:
         if len(picture) >= MOST_BYTES:
             troubles.append(f"docs/images/{target}.png has {len(picture)} bytes: choose a smaller page.")
     return troubles
-
