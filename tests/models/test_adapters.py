@@ -215,8 +215,6 @@ def test_an_upload_by_tus_names_the_base(base: Model, make_zip: Zip, person: Use
 
 
 def test_an_onnx_model_is_offered_to_no_adapter(make_zip: Zip, imported: Imported) -> None:
-    from apps.models.adapters import bases
-
     imported(make_zip(good(), "Llama.zip"))
     assert bases.offered() == []
     assert bases.named("acme/Llama") is None
