@@ -112,3 +112,9 @@ def test_a_model_knows_where_it_is_from(browser: Client, bring: Bring, hub: Hub)
     text = browser.get(reverse("admin:models_model_lineage", args=[model.pk])).content.decode()
     assert f'href="{hub.address}/acme/tiny"' in text
     assert hub.repos["acme/tiny"].commit in text
+
+
+def test_a_character_that_no_database_takes_is_no_error(browser: Client, hub: Hub, good: Connection) -> None:
+    address = reverse("admin:models_model_hub")
+    asked = {"repository": "acme/tiny\0", "connection": f"{good.pk}\0", "description": "a\0b"}
+    assert "acme/tiny" in browser.get(address, asked).text

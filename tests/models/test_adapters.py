@@ -11,6 +11,7 @@ import safetensors.numpy
 from django.contrib.auth.models import User
 
 from apps.models import operations, pipeline
+from apps.models.adapters import bases
 from apps.models.models import Kind, Level, Model, Status
 from modelyard.problems import Problem
 from tests.models.conftest import Files, Zip, config, good
@@ -214,8 +215,6 @@ def test_an_upload_by_tus_names_the_base(base: Model, make_zip: Zip, person: Use
 
 
 def test_an_onnx_model_is_offered_to_no_adapter(make_zip: Zip, imported: Imported) -> None:
-    from apps.models.adapters import bases
-
     imported(make_zip(good(), "Llama.zip"))
     assert bases.offered() == []
     assert bases.named("acme/Llama") is None
@@ -237,3 +236,10 @@ def test_a_base_is_no_remedy_for_what_failed_otherwise(base: Model, make_zip: Zi
     with pytest.raises(Problem, match="isn't what tiny failed for"):
         operations.retry(model, by=person, base_model=base)
     assert operations.retry(model, by=person).kind == Kind.BASE
+
+
+@pytest.mark.parametrize("wanted", ["nobody", "a\0b"])
+def test_a_base_that_is_not_there_is_told(base: Model, wanted: str) -> None:
+    assert bases.chosen(base.name) == bases.chosen(base.pk) == base
+    with pytest.raises(Problem, match="There is no model"):
+        bases.chosen(wanted)

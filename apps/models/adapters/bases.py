@@ -1,5 +1,7 @@
 """Which of the models here an adapter is for."""
 
+from django.db.models import Q
+
 from apps.models.models import USABLE, Format, Kind, Model, Status
 from modelyard.language import english
 from modelyard.problems import Problem
@@ -15,7 +17,8 @@ def chosen(wanted: str) -> Model | None:
     """The base that somebody chose by its ID or name; None for none. A Problem if it can't be one."""
     if not wanted:
         return None
-    found: Model | None = Model.objects.filter(pk=wanted).first() or Model.objects.filter(name=wanted).first()
+    rows = Model.objects.filter(Q(pk=wanted) | Q(name=wanted)) if wanted.isprintable() else Model.objects.none()
+    found: Model | None = min(rows, key=lambda row: row.pk != wanted, default=None)  # an ID before a name
     if found is None:
         step = "Choose one of the models that are here."
         raise Problem("unknown_model", f"There is no model {wanted!r:.120}.", step, status=400)

@@ -40,9 +40,14 @@ def hub(request: HttpRequest) -> HttpResponse:
 
 
 def _given(data: QueryDict) -> dict[str, Any]:
-    given: dict[str, Any] = {name: data.get(name, "").strip() for name in FIELDS}
+    given: dict[str, Any] = {name: _plain(data.get(name, "")) for name in FIELDS}
     patterns = [*data.getlist("files"), *data.get("patterns", "").replace(",", "\n").splitlines()]
-    return {**given, "patterns": [pattern.strip() for pattern in patterns if pattern.strip()]}
+    return {**given, "patterns": [_plain(pattern) for pattern in patterns if _plain(pattern)]}
+
+
+def _plain(text: str) -> str:
+    """Without blanks around it, and without the one character that no PostgreSQL takes."""
+    return text.replace("\0", "").strip()
 
 
 def _import(request: HttpRequest, found: Preflight, given: dict[str, Any]) -> HttpResponse:
