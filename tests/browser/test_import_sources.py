@@ -154,7 +154,7 @@ def test_a_zip_comes_through_a_killed_server_and_a_lost_network(chromium: Browse
 def test_a_model_from_the_hub_is_paused_resumed_and_deployed(there: Page, hub: Hub) -> None:
     page = there
     page.goto(IMPORT)
-    page.get_by_role("link", name="Hugging Face", exact=True).click()
+    page.get_by_role("link", name=re.compile("Hugging Face.*by its name", re.DOTALL)).click()
     page.fill("#repository", "acme/large")
     page.get_by_role("button", name="Look", exact=True).click()
     expect(page.get_by_text("notes.txt")).to_be_visible()
