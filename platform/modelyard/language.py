@@ -34,7 +34,8 @@ class SiteLanguage(LocaleMiddleware):
 
 def call(model: type[Model], one: Text, many: Text, /, **fields: Text) -> None:
     """Say how pages call a model and its fields. Not in the model: what is only shown needs no migration."""
-    model._meta.verbose_name, model._meta.verbose_name_plural = one, many
+    meta: Any = model._meta
+    meta.verbose_name, meta.verbose_name_plural = one, many
     for name, shown in fields.items():
-        field: Any = model._meta.get_field(name)
+        field: Any = meta.get_field(name)
         field.verbose_name = shown
