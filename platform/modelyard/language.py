@@ -37,5 +37,5 @@ def call(model: type[Model], one: Text, many: Text, /, **fields: Text) -> None:
     meta: Any = model._meta
     meta.verbose_name, meta.verbose_name_plural = one, many
     for name, shown in fields.items():
-        field: Any = model._meta.get_field(name)
+        field: Any = meta.get_field(name)
         field.verbose_name = shown
