@@ -95,7 +95,9 @@ class ApiKeyAdmin(console.ModelAdmin):
         """When, and from which address."""
         if key.last_used_at is None:
             return "never"
-        return format_html('{}<span class="my-below">{}</span>', moment(key.last_used_at, "relative"), key.last_used_from)
+        return format_html(
+            '{}<span class="my-below">{}</span>', moment(key.last_used_at, "relative"), key.last_used_from
+        )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """On the deployment's page."""

@@ -24,7 +24,7 @@ CHOSEN = {
     "wizard-5-review.light-1440": "wizard-review",
     "wizard-4-hardware.light-1440": "wizard-hardware",
     "catalogue.light-1440": "catalogue",
-    "model-failed.light-1440": "import-report",
+    "model-failed.light-1440": "import-failed",
     "deployment-metrics.dark-1440": "metrics-dark",
 }
 
@@ -121,4 +121,3 @@ def publish(out: Path) -> list[str]:
         if len(picture) >= MOST_BYTES:
             troubles.append(f"docs/images/{target}.png has {len(picture)} bytes: choose a smaller page.")
     return troubles
-
