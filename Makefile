@@ -67,6 +67,9 @@ bench-admin: .venv/dev.stamp ## the admin's pages with 100,000 deployments: quer
 bench-uploads: .venv/dev.stamp ## the memory of the web process while it takes a sparse file of 20 GiB by tus
 	@$(CLEAN_ENV) $(BIN)/python -m bench.uploads $(ARGS)
 
+screenshots: .venv/dev.stamp ## every page, both themes and two widths, into a folder of /tmp; and anew those of docs/images
+	@$(CLEAN_ENV) $(BIN)/python -m tests.screenshots --docs $(ARGS)
+
 lock: .venv/dev.stamp ## make both locks again from pyproject.toml
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --universal --python-version 3.12 \
 		--custom-compile-command "make lock" --extra onnx --group build --group demo pyproject.toml -o requirements.lock
@@ -106,4 +109,4 @@ clean: ## remove what set-up made; never the data
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable tests/plugins/modelyard-echo
 	@touch $@
 
-.PHONY: help run test test-browser test-postgres test-vllm fuzz check bench bench-onnx bench-import bench-uploads bench-admin lock clean
+.PHONY: help run test test-browser test-postgres test-vllm fuzz check bench bench-onnx bench-import bench-uploads bench-admin screenshots lock clean

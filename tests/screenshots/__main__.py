@@ -1,4 +1,4 @@
-"""`python -m tests.screenshots`: see `studio`. What it shares with tests needs a Django, on a folder of no use."""
+"""`python -m tests.screenshots`: see `studio`. What it shares with the tests needs a Django, on data of no use."""
 
 import os
 import sys

@@ -21,10 +21,10 @@ CHOSEN = {
     "home.light-1440": "home",
     "deployments.light-1440": "deployments",
     "deployment-console.light-1440": "test-console",
-    "wizard-5-review.light-1440": "wizard-review",
+    "wizard-1-general.light-1440": "wizard-general",
     "wizard-4-hardware.light-1440": "wizard-hardware",
     "catalogue.light-1440": "catalogue",
-    "model-failed.light-1440": "import-report",
+    "model-failed.light-1440": "import-failed",
     "deployment-metrics.dark-1440": "metrics-dark",
 }
 

@@ -38,10 +38,13 @@
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     // A question that is open is about what is there: nothing is changed under it.
     if ($("dialog[open]")) { tag = ""; return; }
+    const moved = $("[data-part=offer]")?.dataset.moving;
     $$("[data-part]").forEach((part) => {
       const other = $(`[data-part="${part.dataset.part}"]`, fresh);
       if (other) put(part, other);
     });
+    // "… is being deployed" isn't true any more.
+    if (moved && !$("[data-part=offer]").dataset.moving) $$('ul > li[class~="*:mb-0!"]').forEach((each) => each.remove());
   }
   const pause = () => (failed ? AWAY : $("[data-part=offer]")?.dataset.moving ? FAST : SLOW);
   async function again() {
