@@ -36,6 +36,12 @@ def _several(name: str, _admin: Any, request: HttpRequest, rows: QuerySet[Deploy
     return bulk_pages.confirm(request, name, found)
 
 
+class Pages(console.FarPages):
+    """Pages of deployments."""
+
+    joined = ("model", "added_by", "target_version")
+
+
 @admin.register(Deployment)
 class DeploymentAdmin(console.ModelAdmin):
     """Deployments: one list, and pages of their own for everything else."""
@@ -51,6 +57,7 @@ class DeploymentAdmin(console.ModelAdmin):
     search_fields: ClassVar = ["name", "id", "description", "model__name"]
     search_help_text = _("Name, ID, description or model")
     list_per_page = 50
+    paginator = Pages
     preserve_filters = False  # its pages lead back by themselves, and each row's address would be looked up for it
     show_full_result_count = False
     change_list_template = "deployments/admin/list.html"

@@ -37,6 +37,9 @@ TONES = {"good": "my-good", "busy": "my-busy", "bad": "my-bad", "calm": "my-calm
 class FarPages(Paginator):  # type: ignore[type-arg]
     """Pages of a list; a far one is found by its keys, which an index has: what is before isn't read."""
 
+    joined: tuple[str, ...] = ()
+    """Relations that the list fetches by a query of their own, but a page of known keys may join."""
+
     def page(self, number: int | str) -> "Page[Any]":
         """One page."""
         page = super().page(number)
@@ -44,7 +47,8 @@ class FarPages(Paginator):  # type: ignore[type-arg]
             rows: Any = page.object_list
             keys = list(rows.select_related(None).prefetch_related(None).values_list("pk", flat=True))
             all_rows: Any = self.object_list
-            page.object_list = all_rows.filter(pk__in=keys)
+            found = all_rows.filter(pk__in=keys)
+            page.object_list = found.prefetch_related(None).select_related(*self.joined) if self.joined else found
         return page
 
 
