@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import psutil
 import pytest
 
 from tests.gateway.conftest import Make, Yard, eventually, start_web
@@ -53,10 +54,18 @@ def test_a_caller_that_reads_nothing_gets_no_second_answer(yard: Yard) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/nothing", "/healthz"])
-def test_who_asks_without_end_and_reads_nothing_is_not_heard_without_end(yard: Yard, path: str) -> None:
-    request = head(yard, "Content-Length: 0", path=path, method="GET").replace(b"Host: x", b"Host: localhost")
-    with connected(yard) as raw:
-        assert pushed(raw, request * 500, 6) < 20_000_000
+def test_who_asks_without_end_and_reads_nothing_is_not_heard_without_end(make: Make, path: str) -> None:
+    process, address = start_web()
+    try:
+        yard = make(address=address)
+        request = head(yard, "Content-Length: 0", path=path, method="GET").replace(b"Host: x", b"Host: localhost")
+        before = psutil.Process(process.pid).memory_info().rss
+        with connected(yard) as raw:
+            assert pushed(raw, request * 500, 6) < 20_000_000
+            assert psutil.Process(process.pid).memory_info().rss - before < 100_000_000
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 @pytest.mark.parametrize("path", ["/v1/nothing", "/v1/models", "/healthz"])

@@ -6,9 +6,11 @@ request below ASGI costs a fraction of what it costs above it (see docs/performa
 
 import logging
 import time
+from collections.abc import Sized
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from apps.deployments.gateway import errors
@@ -26,6 +28,19 @@ HEAD_SECONDS = 20.0  # that a head may take from its first byte
 LINGER = 5.0  # seconds that the rest of a refused body is read
 FLUSH = 20.0  # seconds that a caller has to take the end of the last answer
 SYNTHETIC = b"POST / HTTP/1.1\r\n%b\r\n\r\n"
+
+
+class Flow(FlowControl):
+    """Reading and writing of one connection. Nothing is read while requests wait, whoever asks for more."""
+
+    def __init__(self, transport: Any, waiting: Sized) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        """Read on, unless what was read already has to wait."""
+        if not self._waiting:
+            super().resume_reading()
 
 
 class Door(HttpToolsProtocol):
@@ -54,6 +69,7 @@ class Door(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """asyncio: a caller came."""
         super().connection_made(transport)
+        self.flow = Flow(transport, self.pipeline)
         self.peer = self.client[0] if self.client else ""
         self.gateway.doors.add(self)
 
@@ -271,6 +287,7 @@ class Door(HttpToolsProtocol):
     def _linger(self) -> None:
         """Throw the rest of a body away for a while: closing at once would take the answer from the caller."""
         self.closing = True
+        self.pipeline.clear()
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
