@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any
 from urllib.parse import urlencode
 
@@ -23,13 +23,12 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import get_language, gettext
 from unfold.decorators import display
 
 from modelyard.problems import Problem
 
 NEAR = 10  # pages at the beginning of a list, which are read as they are
-CHECKBOX = unfold.admin.checkbox.render(ACTION_CHECKBOX_NAME, "{}")
 FORM_SECONDS = 24 * 3600  # that a sent form is remembered
 TONES = {"good": "my-good", "busy": "my-busy", "bad": "my-bad", "calm": "my-calm", "warn": "my-warn"}
 
@@ -52,6 +51,11 @@ class FarPages(Paginator):  # type: ignore[type-arg]
         return page
 
 
+@lru_cache
+def _checkbox(_language: str) -> str:
+    return str(unfold.admin.checkbox.render(ACTION_CHECKBOX_NAME, "{}"))
+
+
 class ModelAdmin(unfold.admin.ModelAdmin):
     """unfold's ModelAdmin without the request that it keeps on the shared instance: the site is served by threads."""
 
@@ -71,7 +75,7 @@ class ModelAdmin(unfold.admin.ModelAdmin):
     @display(description=unfold.admin.ModelAdmin.action_checkbox.short_description)  # type: ignore[untyped-decorator]
     def action_checkbox(self, obj: Model) -> SafeString:
         """As unfold's, of which the template of a widget is a part of every row."""
-        return format_html(CHECKBOX, obj.pk)
+        return format_html(_checkbox(get_language() or "en"), obj.pk)
 
 
 class SystemId(StringConverter):

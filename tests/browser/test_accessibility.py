@@ -73,6 +73,7 @@ def test_axe_finds_nothing_serious_in_dialogs_and_the_search(furnished: Page) ->
         found |= seen_by_axe(furnished)
         furnished.keyboard.press("Escape")
     furnished.keyboard.press("Control+k")
+    expect(furnished.locator("input:focus")).to_be_visible()
     furnished.keyboard.type("fallen")
     expect(furnished.locator("#command-results-list")).to_contain_text("fallen")
     found |= seen_by_axe(furnished)

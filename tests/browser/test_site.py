@@ -44,6 +44,7 @@ def test_no_page_does_what_its_policy_refuses(made: Page) -> None:
 def test_the_search_leads_to_a_deployment_by_keyboard_alone(made: Page) -> None:
     made.goto("/admin/")
     made.keyboard.press("Control+k")
+    expect(made.locator("input:focus")).to_be_visible()
     made.keyboard.type("here")
     expect(made.locator("#command-results-list")).to_contain_text("here")
     made.keyboard.press("ArrowDown")

@@ -158,7 +158,7 @@ def test_what_is_not_deployed_says_so(yard: Yard, status: Status) -> None:
     eventually(lambda: yard.post().status_code == 409, limit=2)
     answer = yard.post()
     assert code(answer) == (409, "not_deployed")
-    assert status.label in answer.json()["error"]["message"]
+    assert str(status.label) in answer.json()["error"]["message"]
 
 
 def test_what_is_being_undeployed_refuses_at_once(yard: Yard) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests import messages
 
 TEMPLATES = sorted(found for package in messages.PACKAGES for found in (messages.ROOT / package).rglob("*.html"))
-NAMES = frozenset({"ONNX", "GGUF", "SHA-256", "Hugging Face", "| Modelyard", "ms", "ms—"})
+NAMES = frozenset({"ONNX", "GGUF", "SHA-256", "Hugging Face", "| Modelyard", "Modelyard ·", "ms", "ms—"})
 """Names and units, the same in every language."""
 ICON = re.compile(r"<span[^>]*material-symbols[^>]*>.*?</span>", re.DOTALL)
 NOT_TEXT = (

@@ -104,10 +104,15 @@ class Door(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(errors.bad_request())
         self._first = b""
-        if self.in_head and not self._new_head:  # most of the read in which it began may be other requests
-            self.head_size += len(data)
+        if self.in_head:
+            # Of the read in which it began, most may be other requests.
+            self.head_size = self._parsed() if self._new_head else self.head_size + len(data)
             if self.head_size > MAX_HEAD:
                 self._refuse(errors.head_too_large(MAX_HEAD))
+
+    def _parsed(self) -> int:
+        """Bytes of the head that were parsed."""
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def pause_writing(self) -> None:
         """asyncio: the caller takes no more at the moment."""
@@ -147,7 +152,7 @@ class Door(HttpToolsProtocol):
         self.in_head = False
         if self.closing:
             return
-        if self._read > MAX_HEAD and sum(len(n) + len(v) + 4 for n, v in self.headers) + len(self.url) > MAX_HEAD:
+        if self._read > MAX_HEAD and self._parsed() > MAX_HEAD:
             self.receiver = None
             self._refuse(errors.head_too_large(MAX_HEAD))
             return
