@@ -6,6 +6,7 @@ window.zipDirectory = (() => {
   const PICKLES = /\.(bin|pt|pth|pkl|pickle|ckpt|joblib|h5|keras)$/i;
   const NESTED = /\.(zip|tar|gz|tgz|bz2|xz|7z|rar|zst|jar|whl)$/i;
   const CONFIG = /^([^/]+\/)?adapter_config\.json$/;
+  const ADAPTER = "adapter"; // a kind beside the formats of weights
   const MOST_CONFIG = 1024 * 1024; // bytes of an adapter's configuration
   const read = async (file, from, to) => new DataView(await file.slice(from, to).arrayBuffer());
   const large = (view, at) => Number(view.getBigUint64(at, true));
