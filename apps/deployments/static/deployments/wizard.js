@@ -94,3 +94,9 @@ document.addEventListener("DOMContentLoaded", () => {
   }
   if (proof) { form.addEventListener("change", prove); prove(); }
 });
+
+// What is in the way is told first; a browser leaves `autofocus` alone where something had the focus already.
+window.addEventListener("load", () => {
+  const summary = document.querySelector("#wz-summary");
+  if (summary) summary.focus();
+});
