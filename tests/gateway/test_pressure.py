@@ -95,8 +95,8 @@ def test_a_head_that_ends_a_read_of_many_requests_is_no_large_head(yard: Yard) -
 def test_who_never_takes_the_end_of_an_answer_is_hung_up_on(yard: Yard) -> None:
     with connected(yard) as raw:
         raw.sendall(head(yard, "Content-Length: 40", behave="large") + asked(20_000_000))
-        eventually(lambda: callers(yard) == 1)
-        eventually(lambda: callers(yard) == 0, 40)
+        eventually(lambda: callers(yard) == 1, 30)
+        eventually(lambda: callers(yard) == 0, 100)
 
 
 def callers(yard: Yard) -> int:
