@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import httpx
@@ -109,6 +109,15 @@ def processes_of(data: Path) -> list[psutil.Process]:
             if str(data) in command_of(process) or process.environ().get("MODELYARD_DATA_DIR") == str(data):
                 found.append(process)
     return found
+
+
+def kill(processes: Iterable[psutil.Process]) -> None:
+    """All of them, and they are gone."""
+    killed = list(processes)
+    for process in killed:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(killed, timeout=20)
 
 
 def gone(data: Path, limit: float = 20) -> bool:

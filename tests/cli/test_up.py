@@ -7,7 +7,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.cli.conftest import Start, answers, command_of, gone, processes_of, run
+from tests.cli.conftest import Start, answers, command_of, gone, kill, processes_of, run
 from tests.cli.echo import Stream, chat, deploy, status
 
 pytestmark = [pytest.mark.system]
@@ -74,9 +74,7 @@ def test_the_next_run_ends_what_a_killed_one_left_behind(data: Path, up: Start) 
     first.ready()
     beat = named(data, "modelyard.cli beat")[0]
     beat.suspend()  # it can't end by itself
-    for process in processes_of(data):
-        if process.pid != beat.pid:
-            process.kill()
+    kill(process for process in processes_of(data) if process.pid != beat.pid)
     second = up()
     second.wait_for(r"Ended 1 process")
     assert not beat.is_running() or beat.status() == psutil.STATUS_ZOMBIE
@@ -134,8 +132,7 @@ def test_after_everything_was_killed_deployments_come_back_and_nothing_is_left(d
     first = up()
     first.ready()
     deployment, key = deploy(data)
-    for process in processes_of(data):
-        process.kill()
+    kill(processes_of(data))
     second = up()
     address = second.ready()
     assert chat(f"{address}/d/{deployment}/v1/chat/completions", key) == "hello again"

@@ -9,6 +9,7 @@ import secrets
 import shlex
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -22,24 +23,38 @@ from modelyard.cli.output import Stop
 from modelyard.launchers import processes, records
 
 ADMIN = "admin"
+DYING = 10  # seconds that a killed one may take to let go of its lock
 DATABASES = frozenset({"sqlite", "postgres", "postgresql", "pgsql"})
 
 
 def take_lock(run: Path) -> IO[bytes]:
     """The lock of this data directory; the kernel lets go of it with the process. Stop if somebody has it."""
     file = (run / "up.lock").open("ab+", buffering=0)  # nothing is left to be written when it is closed
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.seek(0)
-        pid = file.read().decode().strip() or "?"
-        raise Stop(
-            f"Modelyard runs already on {run.parent} (process {pid}): end that one with Ctrl-C, "
-            "or set MODELYARD_DATA_DIR to another directory."
-        ) from None
+    end = time.monotonic() + DYING
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError:
+            file.seek(0)
+            pid = file.read().decode().strip() or "?"
+            if _runs(pid) or time.monotonic() > end:
+                raise Stop(
+                    f"Modelyard runs already on {run.parent} (process {pid}): end that one with Ctrl-C, "
+                    "or set MODELYARD_DATA_DIR to another directory."
+                ) from None
+        time.sleep(0.05)
     file.truncate(0)
     file.write(str(os.getpid()).encode())
     return file
+
+
+def _runs(pid: str) -> bool:
+    """False of a process that was killed: it keeps its lock until the kernel has taken it down."""
+    try:
+        return psutil.Process(int(pid)).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except (ValueError, psutil.Error):
+        return False
 
 
 def listen(host: str, port: int) -> socket.socket:
