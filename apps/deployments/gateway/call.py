@@ -7,7 +7,6 @@ it came, and its answer goes down in the turn in which that came. Only what isn'
 import logging
 import re
 import time
-from typing import TYPE_CHECKING
 
 from apps.deployments.gateway import account, counting, errors
 from apps.deployments.gateway.asking import Late, asking
@@ -16,13 +15,11 @@ from apps.deployments.gateway.feed import Unavailable
 from apps.deployments.gateway.heads import chunk
 from apps.deployments.gateway.keys import Key
 from apps.deployments.gateway.paths import Table
+from apps.deployments.gateway.plan import Plan
 from apps.deployments.gateway.upstream import Broken, Connection
 from apps.deployments.routing import Backend, Route
 from apps.deployments.statuses import WORKING, Status
 from modelyard.language import english
-
-if TYPE_CHECKING:
-    from apps.deployments.gateway.app import Gateway
 
 logger = logging.getLogger(__name__)
 REPLAYABLE = 1024 * 1024  # bytes of a body that are kept until the engine answers, so that it can be sent again
@@ -30,28 +27,6 @@ DIGITS = re.compile(rb"\d{1,15}")
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 FAILED = 500
 LEFT = 499  # as nginx logs it: the caller left before it was answered
-
-
-class Plan:
-    """What a head led to: for the next request with the same one, as long as key and deployment are as they were."""
-
-    __slots__ = ("client", "key", "path", "table", "target")
-
-    def __init__(self, key: Key, table: Table, path: str, target: bytes, client: str) -> None:
-        self.key = key
-        self.table = table
-        self.path = path
-        self.target = target
-        self.client = client
-
-    def holds(self, gateway: "Gateway", now: float) -> bool:
-        """Is all of it still so?"""
-        key = self.key
-        known = gateway.keys.cache.peek(key.id, now)
-        if known is None or known.value is not key or (key.expires_at is not None and key.expires_at <= time.time()):
-            return False
-        table = gateway.tables.peek(key.deployment_id, now)
-        return table is not None and table.value is self.table
 
 
 class Call(Exchange):
