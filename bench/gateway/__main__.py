@@ -16,7 +16,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from bench.gateway.cases import CASES, HELLO, Case, Row, wrk
-from bench.gateway.servers import ENGINE, GATEWAY, GO, LITELLM, NGINX, ROUTER, Servers, Target, tools_missing
+from bench.gateway.servers import ENGINE, GATEWAY, GO, LITELLM, NGINX, OTHER, ROUTER, Servers, Target, tools_missing
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 Medians = dict[str, dict[str, Row]]
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> tuple[Medians, dict[str, str]]:
     """Medians by case and target, and what was skipped."""
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     folder.chmod(0o755)
-    servers = Servers(folder)
+    servers = Servers(folder, arguments.python)
     rows: dict[tuple[str, str], list[Row]] = defaultdict(list)
     cases = [case for case in CASES if re.search(arguments.cases, case.name)]
     try:
@@ -80,25 +80,25 @@ def figure(value: float | None) -> str:
     return f"{value:.0f}" if value >= FAR or value == int(value) else f"{value:.3g}"
 
 
-def goals(medians: Medians) -> None:
+def goals(medians: Medians, gateway: str) -> None:
     """The ratios that the gateway is held to."""
 
     def of(case: str, name: str, key: str) -> float:
         return medians.get(case, {}).get(name, {}).get(key, float("nan"))
 
     one, many, thousand = "plain, 1 connection", "plain, 32 connections", "64-chunk streams, 1000 at once"
-    ours = of(many, GATEWAY, "cpu_us")
+    ours = of(many, gateway, "cpu_us")
     direct = of(thousand, ENGINE, "gap_p99_ms")
-    added, nginxs = (of(thousand, name, "gap_p99_ms") - direct for name in (GATEWAY, NGINX))
-    print("\nThe gateway, in ratios of medians")
+    added, nginxs = (of(thousand, name, "gap_p99_ms") - direct for name in (gateway, NGINX))
+    print(f"\n{gateway}, in ratios of medians")
     for text, value in (
-        ("of nginx's requests/s, 32 connections (goal: 0.4)", of(many, GATEWAY, "rate") / of(many, NGINX, "rate")),
+        ("of nginx's requests/s, 32 connections (goal: 0.4)", of(many, gateway, "rate") / of(many, NGINX, "rate")),
         ("of nginx's CPU a request", ours / of(many, NGINX, "cpu_us")),
         ("of Go's ReverseProxy's CPU a request (goal: below 1)", ours / of(many, GO, "cpu_us")),
         ("of vllm-router's CPU a request (goal: below 1)", ours / of(many, ROUTER, "cpu_us")),
         ("LiteLLM's CPU a request, of ours (goal: 100)", of(many, LITELLM, "cpu_us") / ours),
-        ("ms above nginx at 1 connection (goal: 0.3)", of(one, GATEWAY, "latency_ms") - of(one, NGINX, "latency_ms")),
-        ("streams lost of 1000 (goal: 0)", of(thousand, GATEWAY, "lost")),
+        ("ms above nginx at 1 connection (goal: 0.3)", of(one, gateway, "latency_ms") - of(one, NGINX, "latency_ms")),
+        ("streams lost of 1000 (goal: 0)", of(thousand, gateway, "lost")),
         ("ms of p99 gap added at 1000 streams", added),
         ("ms of p99 gap that nginx adds there (goal: ours at most twice)", nginxs),
     ):
@@ -111,13 +111,16 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=3, help="of each run of wrk")
     parser.add_argument("--cases", default="", help="a regular expression")
     parser.add_argument("--targets", default="", help="a regular expression")
+    parser.add_argument("--python", default="", help="measure the gateway on this interpreter too, with these packages")
     arguments = parser.parse_args()
     if missing := tools_missing():
         print(f"SKIPPED: it needs {' and '.join(missing)} (Debian: apt-get install wrk nginx-light util-linux).")
         return 0
     medians, skipped = run(arguments)
     show(medians)
-    goals(medians)
+    goals(medians, GATEWAY)
+    if arguments.python:
+        goals(medians, OTHER)
     for name, why in skipped.items():
         print(f"SKIPPED {name}: {why}")
     RESULTS.mkdir(exist_ok=True)

@@ -21,6 +21,7 @@ SERVER_CORE, LOAD_CORE = 0, 1
 PATH = "/v1/chat/completions"
 START_SECONDS = 120
 ENGINE, NGINX, GATEWAY = "engine itself", "nginx proxy_pass", "Modelyard gateway"
+OTHER = "… on --python"
 GO, ROUTER, LITELLM = "Go ReverseProxy", "vllm-router", "LiteLLM proxy"
 ROWS = """
 import json
@@ -66,8 +67,9 @@ class Target:
 class Servers:
     """Everything that runs during the benchmark; ended by `close`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, python: str = "") -> None:
         self.folder = folder
+        self.python = python  # another interpreter, that the gateway is measured on too
         self.started: list[subprocess.Popen[bytes]] = []
         self.skipped: dict[str, str] = {}
         self.engine_port = free_port()
@@ -77,8 +79,11 @@ class Servers:
         """Those that are wanted and can be had here."""
         found = [Target(ENGINE, f"http://127.0.0.1:{self.engine_port}{PATH}")]
         makers = {
-            NGINX: self.nginx, GATEWAY: self.gateway, GO: self.go, ROUTER: self.router, LITELLM: self.litellm,
+            NGINX: self.nginx, GATEWAY: self.gateway, OTHER: self.gateway_on_other, GO: self.go, ROUTER: self.router,
+            LITELLM: self.litellm,
         }  # fmt: skip
+        if not self.python:
+            del makers[OTHER]
         for name, make in makers.items():
             if wanted(name):
                 try:
@@ -114,9 +119,13 @@ class Servers:
         key = {"Authorization": "Bearer sk-bench"}
         return ready(Target(LITELLM, f"http://127.0.0.1:{port}{PATH}", key, psutil.Process(process.pid)))
 
-    def gateway(self) -> Target:
+    def gateway_on_other(self) -> Target:
+        """The same packages on another interpreter of the same version."""
+        return self.gateway(OTHER, self.python, "other")
+
+    def gateway(self, name: str = GATEWAY, python: str = sys.executable, folder: str = "data") -> Target:
         """With everything on: keys, every limit of key and deployment, the ledger, metrics."""
-        data = self.folder / "data"
+        data = self.folder / folder
         self.started.append(start_valkey(data / "run"))
         env = {**os.environ, "MODELYARD_DATA_DIR": str(data), "MODELYARD_GATEWAY_MAX_IN_FLIGHT": "100000"}
         manage = [sys.executable, "-m", "modelyard.cli"]
@@ -125,9 +134,9 @@ class Servers:
                               capture_output=True, text=True).stdout  # fmt: skip
         deployment, key = json.loads(said.partition("BENCH ")[2].splitlines()[0])
         port = free_port()
-        web = self.start([*manage, "web", "--port", str(port)], SERVER_CORE, port, env)
+        web = self.start([python, "-m", "modelyard.cli", "web", "--port", str(port)], SERVER_CORE, port, env)
         url = f"http://127.0.0.1:{port}/d/{deployment}{PATH}"
-        return ready(Target(GATEWAY, url, {"Authorization": f"Bearer {key}"}, psutil.Process(web.pid)))
+        return ready(Target(name, url, {"Authorization": f"Bearer {key}"}, psutil.Process(web.pid)))
 
     def start(
         self, command: list[str], core: int, port: int, env: dict[str, str] | None = None
