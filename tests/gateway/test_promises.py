@@ -65,6 +65,12 @@ class World:
             self.used += used
             self.beyond += max(used - reserved, 0)
 
+    async def rotate(self, number: int, *, limitless: bool = False) -> None:
+        """A rotated key has the same account, and perhaps other limits for a moment: counters stay."""
+        other = self.limits._replace(tokens_per_minute=10**6)
+        keeper = self.processes[number].keeper
+        keeper.budget(self.subject, "API key", other._replace(concurrent_requests=None) if limitless else other)
+
     def kill(self, number: int) -> None:
         """`kill -9`: what it held and owed is lost."""
         process = self.processes[number]
@@ -83,6 +89,7 @@ STEPS = st.one_of(
     st.tuples(st.just("kill"), st.integers(0, PROCESSES - 1), st.just(0), st.just(1)),
     st.tuples(st.just("report"), st.integers(0, PROCESSES - 1), st.just(0), st.just(1)),
     st.tuples(st.just("jump"), st.integers(0, PROCESSES - 1), st.integers(-400_000, 400_000), st.just(1)),
+    st.tuples(st.just("overlap"), st.integers(0, PROCESSES - 1), st.integers(0, 60), st.integers(1, 4)),
     st.tuples(st.just("rotate"), st.integers(0, PROCESSES - 1), st.integers(0, 1), st.just(1)),
 )
 
@@ -103,11 +110,33 @@ async def live(world: World, steps: list[tuple[str, int, int, int]]) -> None:
             await keeper.report()
         elif what == "jump":
             keeper.calendar.skew += amount  # as good as a wrong clock: windows are made of it
+        elif what == "overlap":
+            # Some wait for Redis when the limits change, others come after that.
+            asks = [world.ask(number, amount) for _ in range(2 * times)]
+            await asyncio.gather(*asks[:times], world.rotate(number), *asks[times:])
         else:
-            # A rotated key has the same account, and perhaps other limits for a moment: counters stay.
-            other = world.limits._replace(tokens_per_minute=10**6)
-            keeper.budget(world.subject, "API key", other._replace(concurrent_requests=None) if amount else other)
+            await world.rotate(number, limitless=bool(amount))
     await world.close()
+
+
+def test_what_a_call_used_is_counted_where_its_limits_were_changed_meanwhile() -> None:
+    async def change() -> None:
+        world = World(Limits(tokens_per_day=1000))
+        await world.ask(0, 100)
+        await world.rotate(0)
+        for process in world.processes:
+            await process.keeper.report()
+        world.end(0, 900)
+        await world.processes[0].keeper.report()
+        granted = world.granted
+        await world.ask(1, 200)
+        assert world.granted == granted
+        await world.ask(1, 100)
+        assert world.granted == granted + 1
+        assert not any(budget.open for budget in world.processes[0].keeper.retired)
+        await world.close()
+
+    run(change())
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
@@ -119,7 +148,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 def test_requests_granted_never_exceed_the_limit(limit: int, steps: list[tuple[str, int, int, int]]) -> None:
     """A month's window and requests have one mechanism: `requests` are counted in tokens of one each here."""
     world = World(Limits(tokens_per_month=limit))
-    ones = [(w, n, 1, t) if w in {"ask", "end"} else (w, n, a, t) for w, n, a, t in steps]
+    ones = [(w, n, 1, t) if w in {"ask", "end", "overlap"} else (w, n, a, t) for w, n, a, t in steps]
     run(live(world, ones))
     assert world.granted <= limit
 

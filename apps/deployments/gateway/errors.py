@@ -9,8 +9,6 @@ from apps.deployments.gateway.limits.budget import Exceeded
 from apps.deployments.gateway.limits.windows import Period
 
 AUTHENTICATION = "authentication_error"
-LIMITED = frozenset({"rate_limited", "quota_exceeded", "concurrency_limited", "too_many_requests"})
-"""Codes of calls that a limit refused."""
 
 
 class Refused(Exception):
@@ -212,8 +210,9 @@ def limited(exceeded: Exceeded) -> Refused:
     )  # fmt: skip
     said = f"This {exceeded.whose} may use {exceeded.limit} {exceeded.what}, and no more"
     if exceeded.seconds is None:
-        return Refused(429, code, f"{said}: nothing passes. Ask for a higher limit.", kind="rate_limit_error",
-                       x_should_retry="false")  # fmt: skip
+        why = "this request may use more by itself. Ask for less (`max_tokens`), or for a higher limit" if (
+            exceeded.limit) else "nothing passes. Ask for a higher limit"  # fmt: skip
+        return Refused(429, code, f"{said}: {why}.", kind="rate_limit_error", x_should_retry="false")
     wait = max(math.ceil(exceeded.seconds), 1)
     more = {"x_should_retry": "false"} if wait > 60 else {}
     return Refused(

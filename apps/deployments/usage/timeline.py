@@ -13,6 +13,7 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from apps.deployments.models import Deployment
+from apps.deployments.usage.ledger import LIMITED
 from apps.deployments.usage.models import Gap, UsageHour, UsageRecord
 
 SAMPLE = 300  # latest calls of a step that percentiles are taken of
@@ -63,7 +64,6 @@ class Step:
 
 
 SUMMED = ("requests", "errors", "limited", "prompt_tokens", "completion_tokens")
-LIMITED = frozenset({"rate_limited", "quota_exceeded", "concurrency_limited", "too_many_requests"})
 
 
 @dataclass(frozen=True)

@@ -80,15 +80,20 @@ class Places:
         """Places that are kept free for the next requests; none where the limit is small."""
         return self.limit // SHARE
 
+    def keep(self, held: int) -> None:
+        """Redis has granted so many; the limit may have been lowered since it was asked."""
+        self.held = min(held, max(self.limit, self.used))
+
 
 class Budget:
-    """All limits of one key or deployment. `whose` is what people read: key or deployment."""
+    """All limits of one key or deployment. `whose` is what people read; `open` calls were charged and not settled."""
 
     def __init__(self, subject: str, whose: str, limits: Limits) -> None:
         self.subject = subject
         self.whose = whose
         self.limits = limits
         self.used_at = self.line_at = 0.0
+        self.open = 0
         self.line = b""
         kinds = (
             ("rpm", limits.requests_per_minute, False, Period.MINUTE),
@@ -181,9 +186,15 @@ class Terms:
             place.used += 1
         for budget in self.budgets:
             budget.used_at = now
+            budget.open += 1
 
     def settle(self, reserved: int, used: int, charged_at: float) -> None:
-        """What a request used in the end, beside what was reserved for it. What is left over counts in its window."""
+        """What a request used in the end, beside what was reserved for it. What is left over counts in its window.
+
+        Once for each that was admitted.
+        """
+        for budget in self.budgets:
+            budget.open -= 1
         difference = reserved - used
         for meter in self.tokens:
             if difference < 0 or charged_at >= meter.since:

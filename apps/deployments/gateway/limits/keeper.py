@@ -17,6 +17,7 @@ IDLE = 0.25  # seconds after which a lease that nobody draws on goes back
 HELD_SECONDS = 5.0  # after which places of a process that was killed are free again
 TOLD_EVERY = 1.0  # seconds between two signs of life for places
 FORGOTTEN = 3600.0  # seconds after which a budget that nobody uses is dropped
+WAITED_FOR = 60.0  # seconds after which no call that waits for Redis is charged to a budget that was replaced
 TRIES = 5
 NOTHING = Limits()
 
@@ -51,12 +52,13 @@ class Keeper:
         return fresh
 
     def _hand_over(self, old: Budget, new: Budget) -> None:
-        """Limits were changed: leases go back, and what is under way keeps its places."""
-        former = old.places or old.former
-        if former and new.places:
-            new.places.used = new.places.held = former.used
-        elif former:
-            new.former = former
+        """Limits were changed: leases go back. Places are the same ones: calls under way, or waiting, hold them."""
+        places = old.places or old.former
+        if places and new.places:
+            places.limit, places.held = new.places.limit, places.used
+            new.places = places
+        elif places:
+            new.former = places
         self.retired.append(old)
         self.generation += 1
 
@@ -93,7 +95,7 @@ class Keeper:
         for budget in terms.budgets:
             for meter in budget.meters:
                 if meter.left - (tokens if meter.tokens else 1) < -meter.limit:
-                    return exceeded(budget, meter, meter.until - now)
+                    return exceeded(budget, meter, tokens, meter.until - now)
         return next(no_place(budget) for budget in terms.budgets if budget.places)
 
     async def _ask(self, terms: Terms, tokens: int, now: float) -> None:
@@ -109,12 +111,12 @@ class Keeper:
                     if need > 0 or now >= meter.until:
                         lacking.append((budget, meter, max(need, 0)))
         if lacking:
-            await self._take(lacking, now)
+            await self._take(lacking, tokens, now)
         for budget in terms.budgets:
             if budget.places and budget.places.used >= budget.places.held:
                 await self._hold(budget, budget.places, now)
 
-    async def _take(self, lacking: list[tuple[Budget, Meter, int]], now: float) -> None:
+    async def _take(self, lacking: list[tuple[Budget, Meter, int]], tokens: int, now: float) -> None:
         around = self.calendar.around
         granted, taken = await self.store.take(
             [(meter.name, meter.limit, need, meter.wish(need, now), around(meter.period)) for _, meter, need in lacking]
@@ -124,7 +126,7 @@ class Keeper:
         if not granted:
             for (budget, meter, need), each in zip(lacking, taken, strict=True):
                 if each.room < need:
-                    raise exceeded(budget, meter, each.seconds)
+                    raise exceeded(budget, meter, tokens, each.seconds)
 
     @staticmethod
     def _enter(meter: Meter, taken: Taken, asked_at: float) -> None:
@@ -144,7 +146,8 @@ class Keeper:
                 return
             least = places.used + 1
             wanted = (places.name, places.limit, places.used, least, least + places.spare)
-            (places.held,) = await self.store.hold(self.me, HELD_SECONDS, [wanted])
+            (held,) = await self.store.hold(self.me, HELD_SECONDS, [wanted])
+            places.keep(held)
         places.told_at = now
         if places.held <= places.used:
             raise no_place(budget)
@@ -156,9 +159,6 @@ class Keeper:
             if places is None:
                 continue
             places.used -= 1
-            current = self.budgets.get(budget.subject)
-            if current is not None and current is not budget and current.places:
-                current.places.used -= 1
             if places.held - places.used > places.spare:
                 self._trim(budget.subject)
 
@@ -187,7 +187,7 @@ class Keeper:
                 each.held = each.used + each.spare  # no more than that is used while it is being told
             wanted = [(each.name, each.limit, each.used, each.used, each.held) for each in places]
             for each, held in zip(places, await self.store.hold(self.me, HELD_SECONDS, wanted), strict=True):
-                each.held = held
+                each.keep(held)
                 each.told_at = now
 
     async def run(self) -> None:
@@ -210,7 +210,7 @@ class Keeper:
         except Away as error:
             self._went_away(error, now)
         for subject, each in list(self.budgets.items()):
-            if now - each.used_at > FORGOTTEN and not (each.places and each.places.used):
+            if now - each.used_at > FORGOTTEN and not each.open:
                 del self.budgets[subject]
                 self.generation += 1
                 self._locks.pop(subject, None)
@@ -228,7 +228,7 @@ class Keeper:
                 if meter.left < 0 or (meter.left > 0 and idle):
                     owed.append((meter, -meter.left))
                     meter.left = 0
-        self.retired = [each for each in self.retired if each.places and each.places.used]
+        self.retired = [each for each in self.retired if each.open or now - each.used_at < WAITED_FOR]
         if not owed:
             return
         around = self.calendar.around
@@ -253,10 +253,11 @@ class Keeper:
         await self.store.close()
 
 
-def exceeded(budget: Budget, meter: Meter, seconds: float) -> Exceeded:
-    """Why a window lets nothing more pass."""
+def exceeded(budget: Budget, meter: Meter, tokens: int, seconds: float) -> Exceeded:
+    """Why a window lets a request that may use so many tokens not pass."""
     what = f"{'tokens' if meter.tokens else 'requests'} a {meter.period.value}"
-    return Exceeded(meter.limit, what, meter.period, max(seconds, 0) if meter.limit else None, budget.whose)
+    waiting_helps = (tokens if meter.tokens else 1) <= meter.limit
+    return Exceeded(meter.limit, what, meter.period, max(seconds, 0) if waiting_helps else None, budget.whose)
 
 
 def no_place(budget: Budget) -> Exceeded:
