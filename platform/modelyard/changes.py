@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import transaction
 
 STREAM = "modelyard:changes"
-KEPT = 10_000  # entries; a reader that is further behind drops its whole cache
+KEPT = 10_000  # entries; what a reader that is further behind has missed acts once it loads things again by age
 ATTEMPTS = 2
 logger = logging.getLogger(__name__)
 

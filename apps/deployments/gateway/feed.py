@@ -26,7 +26,10 @@ logger = logging.getLogger(__name__)
 BLOCK = 0.3  # seconds that one read of the feed waits
 GRACE = 0.4  # seconds without a read after which the feed counts as unheard
 AGE_UNHEARD = 0.5  # seconds that an entry lives while the feed is unheard
-AGE_HEARD = 5.0  # seconds after which an entry is loaded again behind the scenes, feed or not
+AGE_HEARD = 2.5  # seconds after which an entry is loaded again behind the scenes, feed or not
+AGE_MOST = 5.0  # seconds after which an entry isn't used before that
+PATIENCE = 2.0  # seconds that a load may take
+EXCUSED = 1.0  # seconds between two tries of a database that doesn't answer
 AGE_NEGATIVE = 10.0  # seconds that "there is no such thing" is believed
 SIZE = 50_000  # entries of one cache
 
@@ -39,13 +42,14 @@ class Unavailable(Exception):
 class Entry[T]:
     """A loaded thing, or None for one that isn't there, and when it was loaded (monotonic seconds).
 
-    `stale` means: to be used only if it can't be loaded again.
+    `stale` means: to be used only if it can't be loaded again; until `excused_until` it is known that it can't.
     """
 
     value: T | None
     loaded_at: float
     refreshing: bool = False
     stale: bool = False
+    excused_until: float = 0.0
 
 
 class Load[T]:
@@ -81,7 +85,7 @@ class Cache[T]:
         if age > AGE_HEARD and not entry.refreshing:
             entry.refreshing = True
             self._start(identifier)
-        return entry
+        return entry if age < AGE_MOST or now < entry.excused_until else None
 
     async def get(self, identifier: str) -> T | None:
         """The thing, loaded if need be; None if there is none. Unavailable if that can't be known."""
@@ -90,10 +94,12 @@ class Cache[T]:
             return entry.value
         load = self._loads.get(identifier) or self._start(identifier)
         try:
-            return await asyncio.shield(load.task)
-        except DatabaseError:
-            stale = self._entries.get(identifier)
-            if stale and time.monotonic() - stale.loaded_at < settings.GATEWAY_STALE_SECONDS:
+            async with asyncio.timeout(PATIENCE):
+                return await asyncio.shield(load.task)
+        except (DatabaseError, TimeoutError):
+            now, stale = time.monotonic(), self._entries.get(identifier)
+            if stale and now - stale.loaded_at < settings.GATEWAY_STALE_SECONDS:
+                stale.excused_until = now + EXCUSED
                 return stale.value
             raise Unavailable from None
 
