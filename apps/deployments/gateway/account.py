@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 CAPTURED = 64 * 1024  # bytes of an input or output that are kept
 NOTHING = Limits()
-LEFT = 499
+LEFT = 499  # as nginx logs it: the caller left before it was answered
 NO_TOKENS = (0, 0, False)
 
 
@@ -167,8 +167,8 @@ def _told_by_runtime(call: "Exchange") -> tuple[int, int] | None:
     answer = call.answer
     if usage_of is None or answer is None or not answer.whole or call.streamed:
         return None
-    body = counting.parsed(answer.tail)
     try:
+        body = counting.parsed(answer.tail)
         usage = usage_of(call.path, body) if body else None
     except Exception:
         logger.exception("a runtime failed to tell usage")

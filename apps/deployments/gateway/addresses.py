@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 FORWARDING = (b"forwarded", b"via", b"x-forwarded", b"x-real-ip")
 """How the names of headers begin that proxies add."""
+LONGEST = 45  # characters that an address can have, and that the ledger has room for
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -15,7 +16,7 @@ def caller(peer: str, headers: Headers, trusted: frozenset[str]) -> str:
     for name, value in reversed(headers):
         if name == b"x-forwarded-for":
             # The proxy appends who called it, to the line or as a line: what stands before is the caller's own word.
-            return value.rsplit(b",", 1)[-1].strip().decode("ascii", "replace")
+            return value.rsplit(b",", 1)[-1].strip().decode("ascii", "replace")[:LONGEST]
     return peer
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 
 from apps.deployments import routing
-from apps.deployments.gateway import addresses, inflight, keys, paths
+from apps.deployments.gateway import addresses, errors, inflight, keys, paths
 from apps.deployments.gateway.door import Door
 from apps.deployments.gateway.feed import Cache, Feed
 from apps.deployments.gateway.guard import Guard
@@ -74,7 +74,11 @@ class Gateway:
         self.tasks = [asyncio.create_task(kept_up(each)) for each in work]
 
     async def shutdown(self) -> None:
-        """End it; what was noted is written."""
+        """End it; what was noted is written. A call that is still under way then is cut, and counted."""
+        for door in list(self.doors):
+            if door.call:
+                door.call.fail(errors.unavailable())
+            door.transport.close()
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)

@@ -26,7 +26,6 @@ REPLAYABLE = 1024 * 1024  # bytes of a body that are kept until the engine answe
 DIGITS = re.compile(rb"\d{1,15}")
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 FAILED = 500
-LEFT = 499  # as nginx logs it: the caller left before it was answered
 
 
 class Call(Exchange):
@@ -131,7 +130,7 @@ class Call(Exchange):
         self.active_at = time.monotonic()
         self.size += len(data)
         if self.limit and self.size > self.limit:
-            self._fail(errors.too_large(self.limit))
+            self.fail(errors.too_large(self.limit))
         elif self.uploading:
             if self.late:
                 data = self.late.feed(data)
@@ -180,7 +179,7 @@ class Call(Exchange):
     def gone(self) -> None:
         """The caller left: the engine stops working for nobody."""
         if not self.done:
-            self.status = self.status or LEFT
+            self.status = self.status or account.LEFT
             self._end()
 
     # --- limits --------------------------------------------------------------------------------------------------
@@ -288,7 +287,7 @@ class Call(Exchange):
             self.gateway.pool.failed(self.backend.replica_id)
         # One that broke two engines may be the reason: it isn't given to a third.
         if self.uploading or self.broken > 1 or not self._try_again(stale):
-            self._fail(errors.engine_broke())
+            self.fail(errors.engine_broke())
 
     def _try_again(self, stale: bool) -> bool:
         if stale:
@@ -327,9 +326,9 @@ class Call(Exchange):
             return
         if status in {502, 503, 504}:
             given = headers.get(b"retry-after", b"")
-            self._fail(errors.engine_busy(given.decode() if DIGITS.fullmatch(given) else "5"))
+            self.fail(errors.engine_busy(given.decode() if DIGITS.fullmatch(given) else "5"))
         else:
-            self._fail(errors.engine_failed())
+            self.fail(errors.engine_failed())
 
     def _head_down(self, connection: Connection) -> bytes:
         head, status, length = self.head, connection.status, connection.length

@@ -137,7 +137,7 @@ def _without(event: bytes) -> bytes | None:
         return event
     try:
         content = json.loads(event[start:])
-    except ValueError:
+    except (ValueError, RecursionError):
         return event
     if not content.get("usage"):
         return event
@@ -151,6 +151,6 @@ def parsed(body: bytes) -> dict[str, Any] | None:
     """A whole answer, for a runtime that tells usage its own way; None if it is no JSON object."""
     try:
         content = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None

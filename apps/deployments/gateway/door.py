@@ -61,6 +61,8 @@ class Door(HttpToolsProtocol):
         self._first = b""
         self._read = 0  # bytes in which the head that is being parsed came, at most
         self._new_head = False  # did a head begin in the last read?
+        self._moved = False  # was a head, a part of a body or an end in the last read?
+        self._stray = 0  # bytes since then: trailers and the like, which the parser collects
         self.quiet_since = time.monotonic()
         self.peer = ""
 
@@ -86,28 +88,48 @@ class Door(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes came."""
+        while data:
+            data = self._received(data)
+
+    def _received(self, data: bytes) -> bytes:
+        """What of it another parser has to read: see `_without_upgrade`."""
+        if self.closing and self.receiver is None:
+            return b""
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
         if self._between:
             if self.same.meaning is not None and self._again(data):
-                return
+                return b""
             self._first = data
         self._read = (self._read if self.in_head else 0) + len(data)
-        self._new_head = False
+        self._new_head = self._moved = False
+        rest = b""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._without_upgrade(data[upgrade.args[0] :])
+            rest = self._without_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserCallbackError:
             logger.exception("a request failed")
-            self._refuse(errors.gateway_failed())
+            self._refuse(errors.gateway_failed(), ours=True)
         except httptools.HttpParserError:
             self._refuse(errors.bad_request())
         self._first = b""
+        self._measure(len(data))
+        return rest
+
+    def _measure(self, size: int) -> None:
+        """Not for long: a head that doesn't end, and bytes that are neither of a head nor of a body."""
+        if self._moved:
+            self._stray = 0
         if self.in_head:
             # Of the read in which it began, most may be other requests.
-            self.head_size = self._parsed() if self._new_head else self.head_size + len(data)
-            if self.head_size > MAX_HEAD:
+            self.head_size = self._parsed() if self._new_head else self.head_size + size
+        elif not self._moved:
+            self._stray += size
+        if max(self.head_size if self.in_head else 0, self._stray) > MAX_HEAD:
+            if self.closing:
+                self.transport.abort()
+            else:
                 self._refuse(errors.head_too_large(MAX_HEAD))
 
     def _parsed(self) -> int:
@@ -147,6 +169,7 @@ class Door(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """httptools: the head is whole."""
+        self._moved = True
         if self.muted:
             return
         self.in_head = False
@@ -192,6 +215,7 @@ class Door(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """httptools: a part of a body."""
+        self._moved = True
         if self.receiver:
             self.receiver.on_body(body)
         elif self.cycle is not None and not self.closing:
@@ -199,6 +223,7 @@ class Door(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """httptools: a request is whole."""
+        self._moved = True
         self._first = b""  # what comes behind it in the same read isn't at its beginning
         self._between = True
         if self.receiver:
@@ -215,7 +240,10 @@ class Door(HttpToolsProtocol):
         self.url = url
         self.headers += headers
         self.expect_100_continue = any(n == b"expect" and v.lower() == b"100-continue" for n, v in headers)
-        super().on_headers_complete()
+        try:
+            super().on_headers_complete()
+        except httptools.HttpParserInvalidURLError:
+            self._refuse(errors.bad_request())
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """A request of Django's that came behind one of the gateway's waits for it."""
@@ -264,7 +292,7 @@ class Door(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.quiet_since = call.active_at
-        if not call.body_ended:
+        if self.closing or not call.body_ended:
             self._linger()
         elif not call.keep_alive:
             self.transport.close()
@@ -298,13 +326,20 @@ class Door(HttpToolsProtocol):
             self.transport.write_eof()
         self.loop.call_later(LINGER, self.transport.close)
 
-    def _refuse(self, refused: errors.Refused) -> None:
-        """Answer what isn't a request, and hang up."""
+    def _refuse(self, refused: errors.Refused, *, ours: bool = False) -> None:
+        """Answer what isn't a request, and hang up. `ours`: the fault is this process' own."""
         if self.closing or self.transport.is_closing():
             return
         self.closing, self.in_head = True, False
-        if self.call and self.call is self.receiver and not self.call.status:
-            self.call.refuse(refused)
+        call = self.call
+        if call and (ours or not call.body_ended) and call is self.receiver and not call.status:
+            call.keep_alive = False
+            call.refuse(refused)
+            return
+        if call and call.body_ended and not ours:
+            call.keep_alive = False  # what is wrong came behind it: it gets its answer, and nothing else is read
+            self.receiver = None
+            self.pipeline.clear()
             return
         if self._busy():
             self.transport.close()  # what was asked before is being answered: there is no place for another answer
@@ -315,21 +350,23 @@ class Door(HttpToolsProtocol):
         self.transport.write(head % (refused.status, refused.phrase, len(body)) + body)
         self._linger()
 
-    def _without_upgrade(self, rest: bytes) -> None:
-        """The parser stops where a caller offers another protocol; the gateway goes on with the body it announced."""
+    def _without_upgrade(self, rest: bytes) -> bytes:
+        """The parser stops where a caller offers another protocol; another goes on with the body it announced.
+
+        What that one has to read.
+        """
         call = self.receiver
         if call is None:
             if self.cycle is None or not self.closing:
                 self._unsupported_upgrade_warning()
-            return
+            return b""
         head = call.head
         sized = b"transfer-encoding: chunked" if head.chunked else b"content-length: " + (head.length or b"0")
         self.parser = httptools.HttpRequestParser(self)
         self.muted = True
         self.parser.feed_data(SYNTHETIC % sized)
         self.muted = False
-        if rest:
-            self.data_received(rest)
+        return rest
 
     def tick(self, now: float) -> None:
         """End a call that takes too long; hang up on those who never finish asking, or never take their answer."""

@@ -93,8 +93,8 @@ class Exchange:
         own = self._own_lines()
         self._end(b"HTTP/1.1 204 No Content\r\n" + preflight(head.headers) + own)
 
-    def _fail(self, refused: errors.Refused) -> None:
-        """An engine or the caller failed half-way; if the answer has begun, it is cut."""
+    def fail(self, refused: errors.Refused) -> None:
+        """An engine, the caller or this process gave up half-way; if the answer has begun, it is cut."""
         if self.done:
             return
         if self.started:
@@ -109,7 +109,7 @@ class Exchange:
         if self.done or self.status:
             return
         if refused.status == 401:
-            delay = self.gateway.guard.delay(self.client, self.began, guess=refused.guess)
+            delay = self.gateway.guard.delay(self.gateway.client_of(self), self.began, guess=refused.guess)
             if delay is None:
                 refused = errors.too_many_failures(5)
             else:
@@ -155,7 +155,7 @@ class Exchange:
             self.refuse(errors.unavailable())
         except Exception:
             logger.exception("a request failed")
-            self._fail(errors.gateway_failed())
+            self.fail(errors.gateway_failed())
 
     def tick(self, now: float) -> None:
         """End what takes too long."""
@@ -174,13 +174,13 @@ class Exchange:
     def _stalled(self, seconds: float) -> None:
         """No more of the body came: because the caller sends none, or because the engine takes none."""
         if not self.door.flow.read_paused:
-            self._fail(errors.too_slow(seconds))
+            self.fail(errors.too_slow(seconds))
         elif self.uploading:
             self._time_out(seconds)
 
     def _time_out(self, seconds: float) -> None:
         self._leave_engine()
-        self._fail(errors.timed_out(seconds))
+        self.fail(errors.timed_out(seconds))
 
     def _leave_engine(self) -> None:
         """The engine's part is over, well or not."""
@@ -209,7 +209,10 @@ class Exchange:
         if isinstance(self.task, asyncio.TimerHandle):
             self.task.cancel()
             self.gateway.guard.waiting -= 1
-        account.close(self)
+        try:
+            account.close(self)
+        except Exception:
+            logger.exception("a call could not be counted")
         if last:
             self.door.transport.write(last)
         self.door.answered(self)

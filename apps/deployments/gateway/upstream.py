@@ -153,7 +153,7 @@ class Connection(asyncio.Protocol):
         body = self.same.body(data)
         if body is None:
             return False
-        self.status, self.kind, self.lines = self.same.meaning
+        self.status, self.kind, self.lines, self.headers = self.same.meaning
         self.length = len(body)
         self.parts.append(body)
         self.have_head = self.complete = self.sized = self.keeps = True
@@ -171,7 +171,7 @@ class Connection(asyncio.Protocol):
             self.keeps = self.parser.should_keep_alive()
             usual = self.keeps and self.length is not None and not self.head_only
             if usual and self._first and self.same.misses < MISSES:
-                self.same.learn(self._first, (self.status, self.kind, self.lines))
+                self.same.learn(self._first, (self.status, self.kind, self.lines, self.headers))
             self._first = b""
 
     # --- the gateway ---------------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ class Pool:
         if self.ejected:
             now = time.monotonic()
             left = [each for each in left if self.ejected.get(each.replica_id, 0) <= now] or left
-        return min(left, key=lambda each: self.in_flight[each.replica_id])
+        return min(left, key=lambda each: self.in_flight.get(each.replica_id, 0))
 
     def kept(self, backend: Backend, now: float) -> Connection | None:
         """A kept connection to the backend, if there is one."""

@@ -66,6 +66,8 @@ def serve(host: str, port: int, descriptor: int | None) -> None:
                 server.close()
             await asyncio.sleep(LAST_CALL)
             await super().shutdown(sockets=sockets)
+            if self.force_exit:  # then uvicorn would leave without a word: what is under way has to be counted
+                await self.lifespan.shutdown()
 
     follow_parent()
     listener = socket.socket(fileno=descriptor) if descriptor is not None else setup.listen(host, port)

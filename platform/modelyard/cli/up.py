@@ -20,6 +20,7 @@ from modelyard.cli.output import Stop
 
 START_SECONDS = 120
 GRACE_SECONDS = 10  # that each process has to end after Ctrl-C
+HURRY_SECONDS = 3  # that web processes then have to cut what they still answer and to write it down
 QUICK = 5.0  # seconds; a process that ran for less has failed
 COMMAND = [sys.executable, "-m", "modelyard.cli"]
 SERVICES = {
@@ -334,6 +335,10 @@ class Group:
         for child in children:
             child.ask_to_end()
         until(lambda: self.impatient or all(child.ended() is not None for child in children), GRACE_SECONDS)
+        web = [child for child in children if child.name.startswith("web") and child.ended() is None]
+        for child in web:
+            child.hurry()
+        until(lambda: all(child.ended() is not None for child in web), HURRY_SECONDS)
         for child in children:
             child.kill()
         for child in children:
