@@ -125,7 +125,7 @@ def test_interpreter_without_onnxruntime_is_explained(tmp_path):
 
 def test_too_little_memory_is_told_apart_from_a_broken_model(demo_model, tmp_path):
     command = RUNTIME.command(context(demo_model, tmp_path / "work"))
-    limited = f"ulimit -v 400000; exec {' '.join(command.argv)}"
+    limited = f"ulimit -v 320000; exec {' '.join(command.argv)}"
     argv = ["sh", "-c", limited]
     done = subprocess.run(argv, env=dict(command.env), capture_output=True, text=True, check=False, timeout=60)
     failure = RUNTIME.failure(done.returncode, done.stderr.splitlines())
