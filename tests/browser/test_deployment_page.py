@@ -104,6 +104,24 @@ def test_an_answer_can_be_stopped_and_the_conversation_cleared(page: Page, demo:
     expect(page.locator(".my-turn")).to_have_count(0)
 
 
+def test_what_is_cleared_while_it_comes_is_not_sent_along_later(page: Page, site: Site) -> None:
+    deployed(page, site, "forgetful", words_per_second=2)
+    badge(page, "Deployed")
+    page.fill("#chat-text", "one two three four five six seven eight nine ten")
+    page.keyboard.press("Enter")
+    expect(page.locator(".my-turn-assistant span")).to_contain_text("one")
+    page.get_by_role("button", name="Clear").click()
+    expect(page.get_by_role("button", name="Send").first).to_be_enabled()
+    expect(page.locator("#console-said")).to_be_empty()
+    expect(page.locator("#console-figures")).to_be_hidden()
+    page.fill("#chat-text", "anew")
+    with page.expect_request("**/invoke/**") as sent:
+        page.keyboard.press("Enter")
+    assert sent.value.post_data_json["messages"] == [{"role": "user", "content": "anew"}]
+    expect(page.locator("#console-said")).to_have_text("Done.")
+    expect(page.locator(".my-turn")).to_have_count(2)
+
+
 def test_embeddings_show_their_length_and_how_alike_they_are(page: Page, demo: Site) -> None:
     opened(page, EMBEDDINGS)
     page.get_by_role("button", name="Embed", exact=True).click()
