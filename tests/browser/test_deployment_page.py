@@ -212,6 +212,28 @@ def test_the_log_is_followed_searched_and_downloaded(page: Page, demo: Site) -> 
     assert "logs" in address
 
 
+def test_the_log_is_left_alone_by_whatever_one_scrolls_and_followed_again(page: Page, site: Site) -> None:
+    deployed(page, site, "scrolled")
+    badge(page, "Deployed")
+    page.get_by_role("link", name="Logs").click()
+    log, follow = page.locator("#log"), page.locator("#follow")
+    expect(log).to_contain_text("echo: ready")
+    log.evaluate("log => { log.style.minHeight = 0; log.style.height = '2rem'; log.scrollTop = log.scrollHeight; }")
+    assert log.evaluate("log => log.scrollTop") > 4
+    page.wait_for_timeout(2000)  # the page's own scrolling and looking changes nothing
+    expect(follow).to_be_checked()
+    log.evaluate("log => { log.scrollTop = 0; }")  # as a finger or the bar does
+    expect(follow).not_to_be_checked()
+    log.evaluate("log => { log.scrollTop = log.scrollHeight; }")
+    expect(follow).to_be_checked()
+    page.fill("#log-word", "ready")
+    page.locator("#log-search button").first.click()
+    page.locator(".my-hit").first.click()
+    expect(follow).not_to_be_checked()
+    with page.expect_request("**/logs/lines/?*after=*"):
+        follow.check()
+
+
 def test_the_page_says_deployed_without_being_loaded_again(page: Page, site: Site) -> None:
     deployed(page, site, "lively", start_seconds=4)
     page.evaluate("window.still = true")
