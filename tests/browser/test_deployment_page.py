@@ -299,6 +299,15 @@ def test_two_people_at_once_lose_nothing(page: Page, site: Site) -> None:
     expect(page.locator("[name=description]")).to_have_value("mine")
 
 
+def test_a_button_that_copies_twice_says_its_own_words_again(page: Page, site: Site) -> None:
+    deployed(page, site, "copied")
+    button = page.get_by_role("button", name=re.compile("Copy ID|Copied"))
+    button.click()
+    expect(button).to_have_text("✓ Copied")
+    button.click()
+    expect(button).to_have_text("Copy ID")
+
+
 def test_the_tabs_of_the_snippets_go_by_the_arrow_keys(page: Page, site: Site) -> None:
     deployed(page, site, "arrows")
     badge(page, "Deployed")
