@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from django import forms
+from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import (
@@ -31,6 +32,12 @@ def lives() -> list[tuple[str, str]]:
     """For how long a key may be made, in the person's language."""
     days = [(str(n), ngettext("%(n)s day", "%(n)s days", n) % {"n": n}) for n in DAYS]
     return [("", gettext("until revoked")), *days]
+
+
+def in_zone(text: str) -> str:
+    """That text, and which zone a moment is typed in: pages show it in the zone of who looks."""
+    zone = gettext("In the time zone of this installation: %(zone)s.") % {"zone": timezone.get_current_timezone_name()}
+    return f"{text} {zone}"
 
 
 class NetworksField(forms.CharField):
@@ -121,7 +128,7 @@ class NewKeyForm(KeyForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["expires_at"].help_text = _("A date of its own, in place of “Lives”.")
+        self.fields["expires_at"].help_text = in_zone(gettext("A date of its own, in place of “Lives”."))
         self.more = ["expires_at", "scopes", "networks", "notes", *LIMITS]
 
     def clean(self) -> dict[str, Any]:
@@ -148,7 +155,7 @@ class EditKeyForm(KeyForm):
     def __init__(self, data: Any, key: ApiKey) -> None:
         super().__init__(data, initial={name: getattr(key, name) for name in [*KeyForm.base_fields, *LIMITS]})
         rotated = gettext("It was rotated: within %(days)s days.") % {"days": MAX_OVERLAP.days}
-        self.fields["expires_at"].help_text = rotated if key.successor_id else gettext("Empty: never.")
+        self.fields["expires_at"].help_text = in_zone(rotated if key.successor_id else gettext("Empty: never."))
 
     def edits(self) -> dict[str, Any]:
         """The values of what was changed."""

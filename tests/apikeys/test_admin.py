@@ -9,7 +9,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
-from pytest_django import DjangoAssertNumQueries
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from apps.apikeys import operations, tokens, words
 from apps.apikeys.forms import EditKeyForm
@@ -110,6 +110,13 @@ def test_an_edit_writes_only_what_was_changed(deployment: Deployment) -> None:
     assert event.detail == {"requests_per_minute": [0, None]}
     key.refresh_from_db()
     assert (key.expires_at, key.requests_per_minute) == (soon, None)
+
+
+def test_the_exact_end_names_the_zone_it_is_typed_in(settings: Settings, key: ApiKey) -> None:
+    settings.TIME_ZONE = "Asia/Tokyo"
+    admin = person()
+    for address in (page(key.deployment), page(key.deployment, "key", key.pk)):
+        assert "In the time zone of this installation: Asia/Tokyo." in admin.get(address).content.decode()
 
 
 def test_a_wrong_edit_keeps_what_was_typed(key: ApiKey) -> None:

@@ -104,6 +104,24 @@ def test_an_answer_can_be_stopped_and_the_conversation_cleared(page: Page, demo:
     expect(page.locator(".my-turn")).to_have_count(0)
 
 
+def test_what_is_cleared_while_it_comes_is_not_sent_along_later(page: Page, site: Site) -> None:
+    deployed(page, site, "forgetful", words_per_second=2)
+    badge(page, "Deployed")
+    page.fill("#chat-text", "one two three four five six seven eight nine ten")
+    page.keyboard.press("Enter")
+    expect(page.locator(".my-turn-assistant span")).to_contain_text("one")
+    page.get_by_role("button", name="Clear").click()
+    expect(page.get_by_role("button", name="Send").first).to_be_enabled()
+    expect(page.locator("#console-said")).to_be_empty()
+    expect(page.locator("#console-figures")).to_be_hidden()
+    page.fill("#chat-text", "anew")
+    with page.expect_request("**/invoke/**") as sent:
+        page.keyboard.press("Enter")
+    assert sent.value.post_data_json["messages"] == [{"role": "user", "content": "anew"}]
+    expect(page.locator("#console-said")).to_have_text("Done.")
+    expect(page.locator(".my-turn")).to_have_count(2)
+
+
 def test_embeddings_show_their_length_and_how_alike_they_are(page: Page, demo: Site) -> None:
     opened(page, EMBEDDINGS)
     page.get_by_role("button", name="Embed", exact=True).click()
@@ -194,6 +212,28 @@ def test_the_log_is_followed_searched_and_downloaded(page: Page, demo: Site) -> 
     assert "logs" in address
 
 
+def test_the_log_is_left_alone_by_whatever_one_scrolls_and_followed_again(page: Page, site: Site) -> None:
+    deployed(page, site, "scrolled")
+    badge(page, "Deployed")
+    page.get_by_role("link", name="Logs").click()
+    log, follow = page.locator("#log"), page.locator("#follow")
+    expect(log).to_contain_text("echo: ready")
+    log.evaluate("log => { log.style.minHeight = 0; log.style.height = '2rem'; log.scrollTop = log.scrollHeight; }")
+    assert log.evaluate("log => log.scrollTop") > 4
+    page.wait_for_timeout(2000)  # the page's own scrolling and looking changes nothing
+    expect(follow).to_be_checked()
+    log.evaluate("log => { log.scrollTop = 0; }")  # as a finger or the bar does
+    expect(follow).not_to_be_checked()
+    log.evaluate("log => { log.scrollTop = log.scrollHeight; }")
+    expect(follow).to_be_checked()
+    page.fill("#log-word", "ready")
+    page.locator("#log-search button").first.click()
+    page.locator(".my-hit").first.click()
+    expect(follow).not_to_be_checked()
+    with page.expect_request("**/logs/lines/?*after=*"):
+        follow.check()
+
+
 def test_the_page_says_deployed_without_being_loaded_again(page: Page, site: Site) -> None:
     deployed(page, site, "lively", start_seconds=4)
     page.evaluate("window.still = true")
@@ -257,6 +297,15 @@ def test_two_people_at_once_lose_nothing(page: Page, site: Site) -> None:
     page.get_by_role("button", name="Save").first.click()
     expect(page.get_by_text("Saved.")).to_be_visible()
     expect(page.locator("[name=description]")).to_have_value("mine")
+
+
+def test_a_button_that_copies_twice_says_its_own_words_again(page: Page, site: Site) -> None:
+    deployed(page, site, "copied")
+    button = page.get_by_role("button", name=re.compile("Copy ID|Copied"))
+    button.click()
+    expect(button).to_have_text("✓ Copied")
+    button.click()
+    expect(button).to_have_text("Copy ID")
 
 
 def test_the_tabs_of_the_snippets_go_by_the_arrow_keys(page: Page, site: Site) -> None:

@@ -72,6 +72,17 @@ def test_the_fit_follows_the_choice_and_is_told_politely(page: Page, site: Site)
     expect(page.locator("#fit")).to_contain_text("4 replicas probably take")
 
 
+def test_a_fit_that_could_not_be_asked_is_told_until_it_could(page: Page, site: Site) -> None:
+    begun(page, site, "unasked")
+    go_on(page, "parameters")
+    page.context.set_offline(True)
+    page.fill(SPEED, "7")
+    expect(page.locator("[data-wz-said]")).to_contain_text("could not be asked")
+    page.context.set_offline(False)
+    page.fill(SPEED, "8")
+    expect(page.locator("[data-wz-said]")).to_be_hidden()
+
+
 def test_a_wrong_value_gets_the_focus_and_a_link_to_its_field(page: Page, site: Site) -> None:
     begun(page, site, "wrong")
     go_on(page, "parameters")

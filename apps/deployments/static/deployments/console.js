@@ -8,6 +8,7 @@
   const words = body.dataset;
   const said = $("#console-said"), wrong = $("#console-error"), result = $("#console-result");
   const figures = $("#console-figures"), curl = $("#console-curl"), line = $("#console-line"), copied = $("#console-copied");
+  const CLEARED = "cleared"; // why a request was stopped, where nothing of it is to be seen any more
   let running = null, sent = null;
 
   // --- Whether there is something to talk to ---
@@ -49,13 +50,13 @@
       said.textContent = words.done;
     } catch (error) {
       figure.total = performance.now() - figure.began;
-      if (error.name === "AbortError") said.textContent = words.stopped;
+      if (mine.signal.aborted) said.textContent = mine.signal.reason === CLEARED ? "" : words.stopped;
       else if (error instanceof TypeError) fail(words.offline, "");
       else fail(error.message, "");
     } finally {
       running = null;
       busy(false);
-      show(figure);
+      if (mine.signal.reason !== CLEARED) show(figure);
     }
   }
   async function refuse(answer) {
@@ -121,6 +122,7 @@
 
   // --- Chat ---
   const turns = [], log = $("#chat-log"), form = $("#chat-form"), text = $("#chat-text");
+  let conversation = 0; // counts: what still comes of one that was cleared belongs to no other
   function turn(role, content) {
     $("[data-chat-empty]", log)?.remove();
     const made = element("div", undefined, `my-turn my-turn-${role}`);
@@ -159,6 +161,7 @@
     const asked = text.value.trim();
     if (!asked) { said.textContent = words.nothing; return; }
     if (running) return;
+    const mine = conversation;
     const system = $("#chat-system").value.trim(), streams = $("#chat-stream").checked;
     const messages = [...(system ? [{ role: "system", content: system }] : []), ...turns, { role: "user", content: asked }];
     const request = { model: words.name, messages, ...parameters(), ...(streams ? { stream: true, stream_options: { include_usage: true } } : {}) };
@@ -188,6 +191,7 @@
       }
       if (!whole) shown.textContent = words.emptyAnswer;
     });
+    if (mine !== conversation) return;
     if (whole) turns.push({ role: "user", content: asked }, { role: "assistant", content: whole });
     else if (!wrong.hidden || said.textContent === words.stopped) {
       // Nothing came: what was asked goes back to where it can be sent again.
@@ -203,7 +207,8 @@
       if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); chat(); }
     });
     $("[data-clear]", form).addEventListener("click", () => {
-      running?.abort();
+      running?.abort(CLEARED);
+      conversation += 1;
       turns.length = 0;
       log.replaceChildren();
       figures.hidden = wrong.hidden = true;

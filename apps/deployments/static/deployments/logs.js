@@ -7,7 +7,7 @@
   const words = card.dataset, log = $("#log"), said = $("#log-said"), follow = $("#follow");
   const back = $("#log-back"), earlier = $("#log-earlier"), word = $("#log-word");
   const MOST = 5000, EVERY = 1500, AWAY = 8000;
-  let timer = null, asking = false, away = false, over = false, searching = false;
+  let timer = null, asking = false, away = false, over = false, searching = false, reading = false;
 
   async function ask(given) {
     const query = new URLSearchParams({ replica: words.replica, ...(words.start ? { start: words.start } : {}), ...given });
@@ -77,11 +77,21 @@
   empty();
   look();
   document.addEventListener("visibilitychange", () => { clearTimeout(timer); look(); });
-  follow.addEventListener("change", () => { if (follow.checked) { log.scrollTop = log.scrollHeight; look(); } });
-  // Who scrolls up reads: nothing moves under them until they are at the end again, or say so.
-  log.addEventListener("wheel", (event) => { if (event.deltaY < 0) follow.checked = false; }, { passive: true });
-  log.addEventListener("keydown", (event) => { if (["ArrowUp", "PageUp", "Home"].includes(event.key)) follow.checked = false; });
-  $("#wrap").addEventListener("change", (event) => log.classList.toggle("my-wrap", event.target.checked));
+  follow.addEventListener("change", () => { reading = false; if (follow.checked) { log.scrollTop = log.scrollHeight; look(); } });
+  // Who scrolls up reads, by whatever means: nothing moves under them until they are at the end again, or say so. Our own
+  // scrolling while it is followed ends at the end.
+  let seen = log.scrollTop;
+  log.addEventListener("scroll", () => {
+    const up = log.scrollTop < seen, low = log.scrollHeight - log.scrollTop - log.clientHeight < 4;
+    seen = log.scrollTop;
+    if (searching) return;
+    if (follow.checked && up && !low) { follow.checked = false; reading = true; }
+    else if (reading && low) { follow.checked = true; reading = false; look(); }
+  }, { passive: true });
+  $("#wrap").addEventListener("change", (event) => {
+    log.classList.toggle("my-wrap", event.target.checked);
+    if (follow.checked) log.scrollTop = log.scrollHeight;
+  });
   $("#log-choose").addEventListener("change", (event) => {
     if (event.target.name === "replica") $("#log-start").value = "";
     event.target.form.submit();
@@ -89,7 +99,7 @@
 
   earlier.addEventListener("click", async () => {
     earlier.disabled = true;
-    follow.checked = false;
+    follow.checked = reading = false;
     try {
       const told = await ask({ before: earlier.dataset.before });
       const high = log.scrollHeight;
@@ -135,14 +145,16 @@
   });
   async function around(cursor, text) {
     try {
-      renew(await ask({ around: cursor }));
-      follow.checked = false;
+      const told = await ask({ around: cursor });
+      searching = follow.checked = reading = false;
+      over = !live; // more may stand below what is shown now
+      renew(told);
       const line = [...log.children].findLast((each) => each.textContent === text);
       if (line) { line.scrollIntoView({ block: "center" }); line.tabIndex = -1; line.focus(); }
     } catch (error) { said.textContent = error.message; }
   }
   async function end() {
-    searching = false;
+    searching = reading = false;
     back.hidden = true;
     word.value = "";
     try {

@@ -5,53 +5,65 @@
   const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
   const page = $("[data-parts-url]");
   if (!page) return;
-  const FAST = 2000, SLOW = 10000, AWAY = 30000;
-  let tag = "", timer = null, asking = false, failed = 0;
+  const FAST = 2000, SLOW = 10000, AWAY = 30000, PATIENCE = 30000;
+  const my = window.modelyard;
+  let tag = "", timer = null, asking = false, failed = 0, over = false;
 
   const said = $("[data-parts-said]");
-  function tell(text) { said.textContent = text; said.hidden = !text; }
+  function tell(text) {
+    if (said.textContent === text) return;
+    said.textContent = text;
+    said.hidden = !text;
+  }
+  const told = my.watch();
 
   // --- Parts ---
-  // What is open, and where the focus is, stays so: both are found again by data-key.
+  $$("[data-part]").forEach(my.seed);
+  const word = () => $("[data-part=status] .my-badge")?.textContent.trim();
   function put(part, fresh) {
     for (const name of ["data-moving"]) if (fresh.hasAttribute(name)) part.setAttribute(name, fresh.getAttribute(name));
-    if (part.innerHTML === fresh.innerHTML) return;
-    const open = $$("details[open][data-key]", part).map((each) => each.dataset.key);
-    const focused = part.contains(document.activeElement) ? document.activeElement.dataset.key : "";
-    const scrolled = $$(".my-scroll", part).map((each) => each.scrollLeft);
-    part.replaceChildren(...fresh.childNodes);
-    open.forEach((key) => { const each = $(`details[data-key="${key}"]`, part); if (each) each.open = true; });
-    $$(".my-scroll", part).forEach((each, place) => { each.scrollLeft = scrolled[place] || 0; });
-    if (focused) $(`[data-key="${focused}"]`, part)?.focus();
-    part.dispatchEvent(new CustomEvent("modelyard:part", { bubbles: true }));
+    if (my.refill(part, fresh.innerHTML)) part.dispatchEvent(new CustomEvent("modelyard:part", { bubbles: true }));
   }
-  async function look() {
-    const headers = { "X-Modelyard-Parts": "1", ...(tag ? { "If-None-Match": tag } : {}) };
-    const answer = await fetch(page.dataset.partsUrl, { headers, redirect: "manual", cache: "no-store" });
-    if (answer.status === 304) { failed = 0; tell(""); return; }
-    if (answer.type === "opaqueredirect" || answer.status === 403) { failed += 1; tell(page.dataset.sessionEnded); return; }
-    if (answer.status === 404) { failed += 1; tell(page.dataset.gone); return; }
-    if (!answer.ok) { failed += 1; return; }
-    failed = 0;
-    tell("");
-    tag = answer.headers.get("ETag") || "";
-    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-    // A question that is open is about what is there: nothing is changed under it.
-    if ($("dialog[open]")) { tag = ""; return; }
-    const moved = $("[data-part=offer]")?.dataset.moving;
+  function renew(fresh) {
+    const moved = $("[data-part=offer]")?.dataset.moving, before = word();
     $$("[data-part]").forEach((part) => {
       const other = $(`[data-part="${part.dataset.part}"]`, fresh);
       if (other) put(part, other);
     });
+    if (word() !== before) my.announce(`${$("h1", page).textContent}: ${word()}`);
     // "… is being deployed" isn't true any more.
     if (moved && !$("[data-part=offer]").dataset.moving) $$('ul > li[class~="*:mb-0!"]').forEach((each) => each.remove());
   }
-  const pause = () => (failed ? AWAY : $("[data-part=offer]")?.dataset.moving ? FAST : SLOW);
+  /** What is there instead of the page, if it isn't there any more. */
+  function lost(answer) {
+    if (answer.type === "opaqueredirect" || answer.status === 403) return page.dataset.sessionEnded;
+    return answer.status === 404 ? page.dataset.gone : "";
+  }
+  async function look() {
+    const headers = { "X-Modelyard-Parts": "1", ...(tag ? { "If-None-Match": tag } : {}) };
+    const signal = AbortSignal.timeout(PATIENCE);
+    const answer = await fetch(page.dataset.partsUrl, { headers, signal, redirect: "manual", cache: "no-store" });
+    over = Boolean(lost(answer));
+    tell(lost(answer));
+    if (over || answer.status === 304) return;
+    if (!answer.ok) throw new Error(answer.status);
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    // A question that is open is about what is there: nothing is changed under it.
+    tag = $("dialog[open]") ? "" : answer.headers.get("ETag") || "";
+    if (!$("dialog[open]")) renew(fresh);
+  }
+  function pause() {
+    if (over) return AWAY;
+    return failed === 1 || (!failed && $("[data-part=offer]")?.dataset.moving) ? FAST : SLOW;
+  }
   async function again() {
     clearTimeout(timer);
     if (document.hidden || asking) return;
     asking = true;
-    try { await look(); } catch { failed += 1; } finally { asking = false; }
+    try {
+      await look();
+      failed = told(true);
+    } catch (error) { failed = told(false, error); } finally { asking = false; }
     clearTimeout(timer);
     if (!document.hidden) timer = setTimeout(again, pause());
   }

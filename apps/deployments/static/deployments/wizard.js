@@ -33,6 +33,11 @@ document.addEventListener("DOMContentLoaded", () => {
   const fit = document.getElementById("fit");
   let waiting = null;
   let asked = 0;
+  let wrong = false; // what is told is that it couldn't be asked
+  function tellWrong(text) {
+    if (text || wrong) tell(text);
+    wrong = Boolean(text);
+  }
   async function judge() {
     const turn = ++asked;
     fit.setAttribute("aria-busy", "true");
@@ -40,14 +45,15 @@ document.addEventListener("DOMContentLoaded", () => {
     try {
       const answer = await fetch(form.dataset.fitUrl, { method: "POST", redirect: "manual", body: new FormData(form) });
       if (turn !== asked) return;
-      if (answer.type === "opaqueredirect" || answer.status === 403) { tell(form.dataset.saidLost); return; }
-      if (!answer.ok) { tell(form.dataset.saidFailed); return; }
+      if (answer.type === "opaqueredirect" || answer.status === 403) { tellWrong(form.dataset.saidLost); return; }
+      if (!answer.ok) { tellWrong(form.dataset.saidFailed); return; }
       const open = [...fit.querySelectorAll("details")].map((each) => each.open);
       fit.innerHTML = await answer.text();
+      tellWrong("");
       fit.querySelectorAll("details").forEach((each, index) => { each.open = open[index] || false; });
       const words = [...fit.querySelectorAll("[data-summary]")].map((each) => each.textContent.trim()).join(" ");
       form.querySelector("[data-fit-said]").textContent = words;
-    } catch { tell(form.dataset.saidFailed); } finally {
+    } catch { if (turn === asked) tellWrong(form.dataset.saidFailed); } finally {
       if (turn === asked) { fit.classList.remove("my-asking"); fit.removeAttribute("aria-busy"); }
     }
   }

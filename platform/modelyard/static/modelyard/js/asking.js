@@ -4,16 +4,23 @@
   const my = window.modelyard;
 
   // --- Copy buttons ---
+  const labels = new Map(); // of those that say for a moment what has happened
+  function say(button, words) {
+    const before = labels.get(button);
+    const label = before ? before.label : button.textContent;
+    if (before) clearTimeout(before.timer);
+    const timer = setTimeout(() => { button.textContent = label; labels.delete(button); }, 2000);
+    labels.set(button, { label, timer });
+    button.textContent = words;
+    my.announce(words);
+  }
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy]");
     if (!button) return;
-    const label = button.textContent;
     try {
       await my.copy(my.$(button.dataset.copy).textContent.trim());
-      button.textContent = `✓ ${my.text("copied") || "Copied"}`;
-    } catch { button.textContent = my.text("copyByHand") || "Select and copy it"; }
-    my.announce(button.textContent);
-    setTimeout(() => { button.textContent = label; }, 2000);
+      say(button, `✓ ${my.text("copied") || "Copied"}`);
+    } catch { say(button, my.text("copyByHand") || "Select and copy it"); }
   });
 
   // --- One click at a time: heard after session.js, which may hold a form back ---

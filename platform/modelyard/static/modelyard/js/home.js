@@ -5,24 +5,29 @@
   const language = () => document.documentElement.lang || undefined;
 
   // --- Now ---
+  const places = my.$$("[data-part]");
+  places.forEach(my.seed);
+
   function follow(address) {
-    const places = ["#home-top", "#home-rest"].map((name) => my.$(name));
-    let shown = null;
-    const busy = () => document.hidden || my.$("dialog[open]") || places.some((each) => each.contains(document.activeElement));
+    const told = my.watch();
     async function look() {
-      if (busy()) return;
-      const answer = await my.ask(address, { quiet: true });
-      if (!answer.ok) return;
-      const text = await answer.text();
-      if (shown !== null && text !== shown) {
-        const fresh = new DOMParser().parseFromString(text, "text/html");
-        places.forEach((each) => { each.innerHTML = my.$(`#${each.id}`, fresh).innerHTML; });
-      }
-      shown = text;
+      if (document.hidden || my.$("dialog[open]")) return;
+      try {
+        const answer = await my.ask(address, { quiet: true });
+        if (!answer.ok) throw new Error(answer.status);
+        const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+        told(true);
+        // A question that was opened meanwhile is about what is there.
+        if (my.$("dialog[open]")) return;
+        places.forEach((each) => {
+          const other = my.$(`[data-part="${each.dataset.part}"]`, fresh);
+          if (other) my.refill(each, other.innerHTML);
+        });
+      } catch (error) { told(false, error); }
     }
-    const again = () => setTimeout(() => look().catch(() => {}).finally(again), 5000);
+    const again = () => setTimeout(() => look().finally(again), 5000);
     again();
-    document.addEventListener("visibilitychange", () => look().catch(() => {}));
+    document.addEventListener("visibilitychange", look);
   }
 
   // --- Traffic ---
@@ -99,7 +104,8 @@
       });
       ask(false).catch((error) => my.toast(error.message, true));
     }));
-    const look = () => (document.hidden ? Promise.resolve() : ask(true).catch(() => {}));
+    const told = my.watch();
+    const look = () => document.hidden || ask(true).then(() => told(true), (error) => told(false, error));
     look();
     setInterval(look, 30000);
   }

@@ -3,6 +3,8 @@
 "use strict";
 (() => {
   const my = window.modelyard;
+  const SOON = 2000, LATER = 10000; // milliseconds
+  const MOST = 200; // rows that one look may ask for
 
   function typing() {
     const at = document.activeElement;
@@ -15,7 +17,8 @@
     const ids = () => [...new Set(my.$$("[data-live-status]").map((cell) => cell.dataset.liveStatus))];
     const shown = new Map(); // what came last, as it came: the page's own script changes times in it
     const words = new Map();
-    let moving = true;
+    const told = my.watch();
+    let moving = true, failed = 0;
 
     function put(id, row) {
       for (const cell of my.$$(`[data-live-status="${id}"]`)) {
@@ -25,18 +28,34 @@
       const actions = my.$(`[data-live-actions="${id}"]`);
       const before = words.get(id) || (actions && actions.dataset.word);
       if (before && before !== row.word) {
-        if (actions) actions.innerHTML = row.actions;
+        if (actions) my.refill(actions, row.actions);
         my.announce(row.said || "");
       }
       words.set(id, row.word);
     }
 
-    async function poll() {
-      if (document.hidden || !ids().length) return;
-      const answer = await my.ask(`${place.dataset.liveUrl}?ids=${ids().join(",")}`, { quiet: true });
-      if (!answer.ok) return;
+    // It was deleted meanwhile: nothing more is asked of it.
+    function gone(id) {
+      const deleted = my.text("deleted");
+      for (const cell of my.$$(`[data-live-status="${id}"]`)) {
+        const badge = document.createElement("span");
+        badge.className = "my-badge my-bad";
+        badge.textContent = deleted;
+        cell.replaceChildren(badge);
+        delete cell.dataset.liveStatus;
+        const name = my.$("a", cell.closest("tr") || document.createElement("tr"));
+        my.announce(name ? `${name.firstChild.textContent.trim()}: ${deleted}` : deleted);
+      }
+      const actions = my.$(`[data-live-actions="${id}"]`);
+      if (actions) actions.replaceChildren();
+    }
+
+    async function poll(asked) {
+      const answer = await my.ask(`${place.dataset.liveUrl}?ids=${asked.join(",")}`, { quiet: true });
+      if (!answer.ok) throw new Error(answer.status);
       const { rows } = await answer.json();
       moving = false;
+      asked.filter((id) => !(id in rows)).forEach(gone);
       for (const [id, row] of Object.entries(rows)) {
         moving ||= row.moving;
         put(id, row);
@@ -46,9 +65,18 @@
       }
     }
 
-    const again = () => setTimeout(() => poll().catch(() => {}).finally(again), moving ? 2000 : 10000);
-    poll().catch(() => {});
+    async function look() {
+      const asked = ids().slice(0, MOST);
+      if (document.hidden || !asked.length) return;
+      try {
+        await poll(asked);
+        failed = told(true);
+      } catch (error) { failed = told(false, error); }
+    }
+
+    const again = () => setTimeout(() => look().finally(again), moving || failed === 1 ? SOON : LATER);
+    look();
     again();
-    document.addEventListener("visibilitychange", () => poll().catch(() => {}));
+    document.addEventListener("visibilitychange", look);
   });
 })();

@@ -3,19 +3,22 @@
 (() => {
   const my = window.modelyard;
   const FRESH = 60000; // milliseconds in which a session that answered is taken to be there
+  const PATIENCE = 30000; // milliseconds for an answer that nobody asked for by hand
   let answered = Date.now();
   let refused = false; // the person closed the dialog: nothing asks again by itself
   let waiting = null;
 
   const ended = (answer) => answer.type === "opaqueredirect" || answer.status === 401;
+  const ending = () => Object.assign(new Error(my.text("sessionEnded")), { name: "SessionEnded" });
 
   /** Fetch from this site; where the session has ended, the person logs in and it is asked again. */
   my.ask = async (address, options = {}) => {
     const { quiet, ...rest } = options;
-    if (quiet && refused) throw new Error("session");
+    if (quiet && refused) throw ending();
     const method = (rest.method || "GET").toUpperCase();
     const headers = method === "GET" ? rest.headers : { ...rest.headers, "X-CSRFToken": my.token() };
-    const answer = await fetch(address, { ...rest, headers, redirect: "manual" });
+    const signal = quiet ? AbortSignal.timeout(PATIENCE) : rest.signal;
+    const answer = await fetch(address, { ...rest, headers, signal, redirect: "manual" });
     if (!ended(answer)) {
       answered = Date.now();
       return answer;
@@ -33,7 +36,7 @@
       dialog.addEventListener("close", () => {
         waiting = null;
         refused = dialog.returnValue !== "in";
-        if (refused) reject(new Error(my.text("sessionEnded")));
+        if (refused) reject(ending());
         else resolve();
       }, { once: true });
     });
