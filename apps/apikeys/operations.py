@@ -25,10 +25,7 @@ def create(*, deployment: Any, name: str, by: User | None, **details: Unpack[val
     with transaction.atomic():
         key, text = _make(deployment.pk, by, cleaned)
         given = {field: (None, value) for field, value in cleaned.items() if value not in (None, "", [])}
-        told = [
-            f"{words.LABELS[f]}: {words.value(f, new)}" for f, (_, new) in given.items() if f not in {"name", "notes"}
-        ]
-        _record(key, "created", f"Created ({'; '.join(told)})." if told else "Created.", by, given)
+        _record(key, "created", words.created(given), by, given)
     return key, text
 
 

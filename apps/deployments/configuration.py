@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from django.utils import translation
+from django.utils.formats import number_format
+from django.utils.translation import gettext
+
 from apps.apikeys import values, words
 from apps.apikeys.models import LIMITS
 from apps.deployments.models import Deployment
@@ -53,12 +57,17 @@ def sentence(found: Mapping[str, tuple[Any, Any]]) -> str:
 
 
 def said(name: str, value: Any) -> str:
-    """One value, as a sentence takes it."""
+    """One value, in the language of who reads it."""
+    with translation.override("en"):  # it is written down, and events are English
+        return _sentence(found)
+
+
+def _sentence(found: Mapping[str, tuple[Any, Any]]) -> str:
     if value is None and name not in LIMITS:
-        return "the installation's"
+        return gettext("the installation's")
     if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else words.value(name, value)
+        return gettext("on") if value else gettext("off")
+    return number_format(f"{value:g}") if isinstance(value, float) else words.value(name, value)
 
 
 def _cleaned(name: str, value: Any) -> Any:
