@@ -45,8 +45,24 @@ def changes_of(deployment: Deployment, given: Mapping[str, Any]) -> dict[str, tu
     return {name: pair for name, pair in found.items() if pair[0] != pair[1]}
 
 
+def differ(deployment: Deployment, name: str, seen: Any) -> bool:
+    """Has it another value than somebody saw? How lines of text end is the browser's choice, and no difference."""
+    now = getattr(deployment, name)
+    return bool(lines(now) != lines(seen) if isinstance(now, str) and isinstance(seen, str) else now != seen)
+
+
+def lines(text: str) -> str:
+    """A text with the ends of lines as they are stored; browsers send others."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def sentence(found: Mapping[str, tuple[Any, Any]]) -> str:
     """What was changed, from what to what."""
+    with translation.override("en"):  # it is written down, and events are English
+        return _sentence(found)
+
+
+def _sentence(found: Mapping[str, tuple[Any, Any]]) -> str:
     long = [LABELS[name] for name in ("description", "tags") if name in found]
     short = [
         f"{LABELS[name]} from {said(name, old)} to {said(name, new)}"
@@ -58,11 +74,6 @@ def sentence(found: Mapping[str, tuple[Any, Any]]) -> str:
 
 def said(name: str, value: Any) -> str:
     """One value, in the language of who reads it."""
-    with translation.override("en"):  # it is written down, and events are English
-        return _sentence(found)
-
-
-def _sentence(found: Mapping[str, tuple[Any, Any]]) -> str:
     if value is None and name not in LIMITS:
         return gettext("the installation's")
     if isinstance(value, bool):
@@ -86,7 +97,7 @@ def _cleaned(name: str, value: Any) -> Any:
         return value
     if name == "tags":
         return clean_tags(value)
-    text = str(value).replace("\r\n", "\n")
+    text = lines(str(value))
     if len(text) > MAX_DESCRIPTION or "\0" in text:
         raise _wrong(name, f"Keep it to {MAX_DESCRIPTION:,} characters of text.")
     return text
