@@ -140,16 +140,18 @@ def _take(request: HttpRequest, draft: Draft, at: Step) -> HttpResponse:
         draft.delete()
         return redirect(_list())
     drafts.keep(draft, Wizard(draft).read(at, request.POST))
-    wizard = Wizard(draft)
     if at == Step.REVIEW and go in {"deploy", "save", "rebase", "restart"}:
-        return _finish(request, wizard, go)
+        return _finish(request, Wizard(draft), go)
     wanted = _wanted(at, go)
     if ORDER.index(wanted) < ORDER.index(at):
         return redirect(address(draft, wanted))
     form = wizard.checked(at)
+    if at == Step.GENERAL and wanted != at:
+        _fill(request, draft)
+    wizard = Wizard(draft)
     if wanted == at or (at != Step.REVIEW and not form.is_valid()):
         return _show(request, wizard, at, None if wanted == at else form)
-    _pass(request, draft, at, wizard)
+    _pass(draft, at)
     if go == SKIP:
         _skip(draft)
     missing = next((each for each in ORDER[: ORDER.index(wanted)] if each not in draft.passed), wanted)
@@ -165,17 +167,23 @@ def _wanted(at: Step, go: str) -> Step:
     return Step(go) if go in Step.values else ORDER[min(place + 1, len(ORDER) - 1)]
 
 
-def _pass(request: HttpRequest, draft: Draft, at: Step, wizard: Wizard) -> None:
-    """A step was left with valid values; a model chosen here may bring a configuration."""
-    draft.passed = [each for each in ORDER if each in {*draft.passed, at}]
-    model = wizard.model
-    fresh = at == Step.GENERAL and not draft.deployment and model is not None and draft.filled_from != model.pk
-    if fresh and model is not None and drafts.fill(draft, model):
+def _fill(request: HttpRequest, draft: Draft) -> None:
+    """A model that was chosen may bring a configuration. Before the look at it: it may replace what it can't have."""
+    model = Wizard(draft).model
+    if draft.deployment or model is None or model.status not in USABLE or draft.filled_from == model.pk:
+        return
+    if drafts.fill(draft, model):
         messages.info(request, _("What came with the model was filled in."))
     drafts.keep(draft, {})
 
 
 def _skip(draft: Draft) -> None:
+def _pass(draft: Draft, at: Step) -> None:
+    """A step was left with valid values."""
+    draft.passed = [each for each in ORDER if each in {*draft.passed, at}]
+    drafts.keep(draft, {})
+
+
     """Pass what is valid as it stands; the first step that isn't is the one to see."""
     wizard = Wizard(draft)
     for each in ORDER[1:-1]:
