@@ -1,9 +1,11 @@
 """A model that is chosen in the wizard, and another one after it: what each brings, and what goes with it."""
 
+import re
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.urls import reverse
 
 from apps.deployments.models import Deployment
 from apps.models.deployconfig import reading
@@ -102,6 +104,27 @@ def test_the_licence_of_another_model_is_asked_for_again(walk: Walk, other: Mode
     assert "accepted" not in walk.fields("review")
     assert "This field is required" in walk.send("review", "save").content.decode()
     assert not Deployment.objects.exists()
+
+
+def test_deploy_with_it_on_the_fit_tab_chooses_the_runtime(other: Model, person: User) -> None:
+    client = client_of("Platform admins")
+    page = client.get(reverse("admin:deployments_deployment_model_fit", args=[other.pk])).content.decode()
+    found = re.search(r'href="([^"]+runtime=echo)"', page)
+    assert found
+    begun = client.get(found[1].replace("&amp;", "&"), follow=True)
+    assert begun.context["form"]["runtime"].value() == "echo"
+    assert begun.context["wizard"].model == other
+
+
+@pytest.mark.parametrize(("asked", "runtime", "recipe"), [("onnx", "onnx", ""), ("nothing", "echo", "loud")])
+def test_a_runtime_in_the_address_is_taken_if_it_is_known(
+    model: Model, person: User, asked: str, runtime: str, recipe: str
+) -> None:
+    address = reverse("admin:deployments_deployment_add")
+    values = (
+        client_of("Deployers").get(address, {"model": model.pk, "runtime": asked}, follow=True).context["draft"].values
+    )
+    assert (values["runtime"], values.get("recipe", "")) == (runtime, recipe)
 
 
 def test_the_description_is_stored_as_every_other_is(other: Model, person: User) -> None:

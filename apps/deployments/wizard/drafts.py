@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.db.models import Q
 from django.utils import timezone
 
-from apps.deployments import naming, portable
+from apps.deployments import naming, portable, runtimes
 from apps.deployments.configuration import lines
 from apps.deployments.models import Deployment, Draft, Version
 from apps.deployments.wizard.fields import name_of, typed
@@ -21,10 +21,11 @@ OF_RUNTIME = ("recipe", "threshold", "samples")  # what a recommendation says fo
 UNFINISHED = 3  # of one's own that are offered to go on with
 
 
-def begin(model: Model | None, by: User) -> Draft:
-    """For a new deployment; filled in with what came with the model."""
+def begin(model: Model | None, by: User, runtime: str = "") -> Draft:
+    """For a new deployment; filled in with what came with the model. A runtime that isn't there is left out."""
     _forget()
-    draft = Draft(owner=by, values={"model": model.pk, "name": naming.free(model.name)} if model else {})
+    values = {"model": model.pk, "name": naming.free(model.name)} if model else {}
+    draft = Draft(owner=by, values=values | ({"runtime": runtime} if runtime in runtimes.registry() else {}))
     if model:
         fill(draft, model)
     draft.save()

@@ -32,12 +32,13 @@ CREATED = "created"  # what a sending of the review ends with, beside a problem
 
 @require_GET
 def add(request: HttpRequest) -> HttpResponse:
-    """Begin with a new deployment, of a model that may be chosen already."""
+    """Begin with a new deployment; model and runtime may be chosen already."""
     if not Model.objects.filter(status__in=USABLE).exists():
         context = {**admin.site.each_context(request), "title": _("Deploy a model"), "opts": Deployment._meta}
         return TemplateResponse(request, "deployments/wizard/no_model.html", context)
     model = Model.objects.filter(pk=request.GET.get("model", ""), status__in=USABLE).first()
-    return redirect(address(drafts.begin(model, console.person(request)), Step.GENERAL))
+    draft = drafts.begin(model, console.person(request), request.GET.get("runtime", ""))
+    return redirect(address(draft, Step.GENERAL))
 
 
 def start(request: HttpRequest) -> HttpResponse:
@@ -145,10 +146,10 @@ def _take(request: HttpRequest, draft: Draft, at: Step) -> HttpResponse:
     wanted = _wanted(at, go)
     if ORDER.index(wanted) < ORDER.index(at):
         return redirect(address(draft, wanted))
-    form = wizard.checked(at)
     if at == Step.GENERAL and wanted != at:
         _fill(request, draft)
     wizard = Wizard(draft)
+    form = wizard.checked(at)
     if wanted == at or (at != Step.REVIEW and not form.is_valid()):
         return _show(request, wizard, at, None if wanted == at else form)
     _pass(draft, at)
@@ -177,13 +178,13 @@ def _fill(request: HttpRequest, draft: Draft) -> None:
     drafts.keep(draft, {})
 
 
-def _skip(draft: Draft) -> None:
 def _pass(draft: Draft, at: Step) -> None:
     """A step was left with valid values."""
     draft.passed = [each for each in ORDER if each in {*draft.passed, at}]
     drafts.keep(draft, {})
 
 
+def _skip(draft: Draft) -> None:
     """Pass what is valid as it stands; the first step that isn't is the one to see."""
     wizard = Wizard(draft)
     for each in ORDER[1:-1]:
