@@ -388,3 +388,9 @@ def _remove_records(replicas: Iterable[str]) -> None:
 def live_replicas(deployment: Deployment) -> list[Replica]:
     """The replicas that run or are about to, oldest first."""
     return list(deployment.replicas.exclude(state=ReplicaState.ENDED))
+
+
+def known_replicas(deployment: Deployment, *, ended: int) -> list[Replica]:
+    """Every replica that runs or is about to, then so many of those that ended last; newest first."""
+    rows = deployment.replicas.select_related("version").order_by("-created_at")
+    return [*rows.exclude(state=ReplicaState.ENDED), *rows.filter(state=ReplicaState.ENDED)[:ended]]
