@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from datetime import timedelta
 
 import pytest
@@ -14,10 +15,11 @@ from django.utils import timezone
 
 from apps.apikeys.models import LIMITS
 from apps.deployments import operations
-from apps.deployments.models import Deployment, Event, Replica, UsageHour, UsageRecord
+from apps.deployments.models import Deployment, Event, Replica, UsageHour, UsageRecord, Version
 from apps.deployments.statuses import ReplicaState
 from apps.deployments.tabs import endpoint, failures, frame, history, logs
 from apps.deployments.usage.timeline import LAST_HOUR, SAMPLE, WINDOWS, timeline
+from apps.deployments.versions import Optimization
 from apps.models.models import Model
 from tests.deployments.conftest import Make, settle, status
 
@@ -237,6 +239,17 @@ def test_a_change_is_told_field_by_field(make: Make) -> None:
     version = make("alone").target_version
     assert version is not None
     assert history.changes(version, version) == []
+
+
+def test_other_samples_are_a_change(make: Make) -> None:
+    made = make("sampled", optimization=Optimization("loud", 0.5, '"one"'))
+    first = made.target_version
+    assert first is not None
+    second = Version(deployment=made, number=2, recipe="loud", threshold=0.5, samples='"two"')
+    (change,) = history.changes(first, second)
+    assert change.what == "Own samples"
+    assert re.fullmatch(r"yes \(SHA-256 [0-9a-f]{12}…\)", change.after)
+    assert change.before != change.after
 
 
 def test_every_replica_that_runs_is_shown_and_its_log_offered(browser: Client, deployment: Deployment) -> None:
