@@ -18,7 +18,7 @@ from unfold.widgets import (
 
 from apps.apikeys import scopes, values, words
 from apps.apikeys.models import LIMITS, ApiKey
-from apps.apikeys.operations import MAX_OVERLAP
+from apps.apikeys.operations import MAX_OVERLAP, stamp
 from modelyard import console
 from modelyard.problems import Problem
 
@@ -150,16 +150,35 @@ class NewKeyForm(KeyForm):
 
 
 class EditKeyForm(KeyForm):
-    """A key as it is; only what somebody changes is written."""
+    """A key as it is; only what somebody changes is written, and only to what they looked at."""
+
+    seen = forms.CharField(required=False, widget=forms.HiddenInput())
+    """What the key was when the form was shown."""
 
     def __init__(self, data: Any, key: ApiKey) -> None:
-        super().__init__(data, initial={name: getattr(key, name) for name in [*KeyForm.base_fields, *LIMITS]})
+        initial = {name: getattr(key, name) for name in [*KeyForm.base_fields, *LIMITS]}
+        super().__init__(data, initial={**initial, "seen": stamp(key)})
         rotated = gettext("It was rotated: within %(days)s days.") % {"days": MAX_OVERLAP.days}
         self.fields["expires_at"].help_text = in_zone(rotated if key.successor_id else gettext("Empty: never."))
 
     def edits(self) -> dict[str, Any]:
         """The values of what was changed."""
-        return {name: self.cleaned_data[name] for name in self.changed_data}
+        return {name: self.cleaned_data[name] for name in self.changed_data if name != "seen"}
+
+    @property
+    def stale(self) -> bool:
+        """Has somebody else changed the key since the form was shown?"""
+        return self.is_bound and self.data.get("seen", self.initial["seen"]) != self.initial["seen"]
+
+    def typed(self) -> list[tuple[Any, str, str]]:
+        """What was sent that isn't so now: label, what is so, what was sent."""
+        self.full_clean()
+        sent = {name: self.cleaned_data.get(name, self[name].value()) for name in self.changed_data}
+        return [
+            (self.fields[name].label, words.value(name, self.initial[name]), words.value(name, value))
+            for name, value in sent.items()
+            if name != "seen" and value != self.initial[name]
+        ]
 
 
 class RotateForm(forms.Form):

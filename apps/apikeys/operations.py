@@ -1,5 +1,7 @@
 """What people do with API keys: one verb each, called by the admin, the API and the command line alike."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Unpack
@@ -25,20 +27,29 @@ def create(*, deployment: Any, name: str, by: User | None, **details: Unpack[val
     with transaction.atomic():
         key, text = _make(deployment.pk, by, cleaned)
         given = {field: (None, value) for field, value in cleaned.items() if value not in (None, "", [])}
-        told = [
-            f"{words.LABELS[f]}: {words.value(f, new)}" for f, (_, new) in given.items() if f not in {"name", "notes"}
-        ]
-        _record(key, "created", f"Created ({'; '.join(told)})." if told else "Created.", by, given)
+        _record(key, "created", words.created(given), by, given)
     return key, text
 
 
-def edit(key: ApiKey, *, by: User | None, **edits: Unpack[values.Edits]) -> ApiKey:
-    """Change what is given of a key and leave the rest; limits are one for all of a line of rotated keys that work."""
+def stamp(key: ApiKey) -> str:
+    """Of what a key is now; another one as soon as any of it was changed."""
+    said = json.dumps([_plain(getattr(key, field)) for field in KEPT])
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+def edit(key: ApiKey, *, by: User | None, seen: str = "", **edits: Unpack[values.Edits]) -> ApiKey:
+    """Change what is given of a key and leave the rest; limits are one for all of a line of rotated keys that work.
+
+    With `seen`, only if that is the key's `stamp` still.
+    """
     with transaction.atomic():
         line = {row.pk: row for row in ApiKey.objects.select_for_update().filter(account=key.account).order_by("pk")}
         row = _present(line.pop(key.pk, None))
         if row.revoked_at:
             raise Problem("key_revoked", f"{row.name} is revoked and can't be changed.", "Create another key.")
+        if seen and seen != stamp(row):
+            step = "Look at what it is now, then change it again."
+            raise Problem("edit_conflict", f"Somebody else has changed {row.name} meanwhile.", step, status=409)
         cleaned = values.clean({f: new for f, new in edits.items() if new != getattr(row, f)})
         if row.successor_id and "expires_at" in cleaned:
             _require_end(row, cleaned["expires_at"])

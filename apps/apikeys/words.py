@@ -62,6 +62,13 @@ def value(field: str, content: Any) -> str:
     return ", ".join(content) if isinstance(content, list) else str(content)
 
 
+def created(given: dict[str, tuple[Any, Any]]) -> str:
+    """What a new key was given."""
+    with translation.override("en"):  # as `changed`
+        told = [f"{LABELS[f]}: {value(f, new)}" for f, (_, new) in given.items() if f not in {"name", "notes"}]
+    return f"Created ({'; '.join(told)})." if told else "Created."
+
+
 def changed(changes: dict[str, tuple[Any, Any]]) -> str:
     """What was changed, from what to what."""
     with translation.override("en"):  # it is written down, and events are English

@@ -52,11 +52,12 @@ def _remove_tag(deployment: Deployment, tag: str) -> str:
 
 
 def _tagged(deployment: Deployment, by: User, tag: str) -> None:
-    operations.edit(deployment, by=by, tags=[*deployment.tags, tag])
+    operations.edit(deployment, by=by, seen={"tags": deployment.tags}, tags=[*deployment.tags, tag])
 
 
 def _untagged(deployment: Deployment, by: User, tag: str) -> None:
-    operations.edit(deployment, by=by, tags=[each for each in deployment.tags if each != tag])
+    left = [each for each in deployment.tags if each != tag]
+    operations.edit(deployment, by=by, seen={"tags": deployment.tags}, tags=left)
 
 
 @dataclass(frozen=True)

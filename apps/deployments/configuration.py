@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from django.utils import translation
+from django.utils.formats import number_format
+from django.utils.translation import gettext
+
 from apps.apikeys import values, words
 from apps.apikeys.models import LIMITS
 from apps.deployments.models import Deployment
@@ -41,8 +45,24 @@ def changes_of(deployment: Deployment, given: Mapping[str, Any]) -> dict[str, tu
     return {name: pair for name, pair in found.items() if pair[0] != pair[1]}
 
 
+def differ(deployment: Deployment, name: str, seen: Any) -> bool:
+    """Has it another value than somebody saw? How lines of text end is the browser's choice, and no difference."""
+    now = getattr(deployment, name)
+    return bool(lines(now) != lines(seen) if isinstance(now, str) and isinstance(seen, str) else now != seen)
+
+
+def lines(text: str) -> str:
+    """A text with the ends of lines as they are stored; browsers send others."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def sentence(found: Mapping[str, tuple[Any, Any]]) -> str:
     """What was changed, from what to what."""
+    with translation.override("en"):  # it is written down, and events are English
+        return _sentence(found)
+
+
+def _sentence(found: Mapping[str, tuple[Any, Any]]) -> str:
     long = [LABELS[name] for name in ("description", "tags") if name in found]
     short = [
         f"{LABELS[name]} from {said(name, old)} to {said(name, new)}"
@@ -53,12 +73,12 @@ def sentence(found: Mapping[str, tuple[Any, Any]]) -> str:
 
 
 def said(name: str, value: Any) -> str:
-    """One value, as a sentence takes it."""
+    """One value, in the language of who reads it."""
     if value is None and name not in LIMITS:
-        return "the installation's"
+        return gettext("the installation's")
     if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else words.value(name, value)
+        return gettext("on") if value else gettext("off")
+    return number_format(f"{value:g}") if isinstance(value, float) else words.value(name, value)
 
 
 def _cleaned(name: str, value: Any) -> Any:
@@ -77,7 +97,7 @@ def _cleaned(name: str, value: Any) -> Any:
         return value
     if name == "tags":
         return clean_tags(value)
-    text = str(value).replace("\r\n", "\n")
+    text = lines(str(value))
     if len(text) > MAX_DESCRIPTION or "\0" in text:
         raise _wrong(name, f"Keep it to {MAX_DESCRIPTION:,} characters of text.")
     return text

@@ -8,14 +8,11 @@ from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_POST
 
 from apps.deployments.fit import Fit
+from apps.deployments.model_fit import TONES, WORDS
 from apps.deployments.models import Draft
 from apps.deployments.wizard.state import Step, Wizard
 from modelyard import console
 from modelyard.launchers.host import this_host
-from modelyard.runtimes import Level
-
-TONES = {Level.BLOCK: "bad", Level.WARN: "warn", Level.INFO: "calm"}
-WORDS = {Level.BLOCK: "blocks", Level.WARN: "mind", Level.INFO: "note"}
 
 
 @require_POST
@@ -48,7 +45,7 @@ def context(wizard: Wizard, step: Step) -> dict[str, Any]:
 
 
 def _findings(each: Fit) -> list[tuple[Any, Any]]:
-    return [(finding, console.badge(WORDS[finding.level], TONES[finding.level])) for finding in each.findings]
+    return [(finding, console.badge(str(WORDS[finding.level]), TONES[finding.level])) for finding in each.findings]
 
 
 def memory(chosen: Fit | None, replicas: str) -> Mapping[str, Any] | None:

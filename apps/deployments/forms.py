@@ -41,12 +41,23 @@ class TagsField(forms.CharField):
         return [part.strip() for part in str(value or "").split(",") if part.strip()]
 
 
+class DescriptionField(forms.CharField):
+    """Text of several lines as it is stored, whatever a browser makes of their ends; blanks around it stay."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(
+            required=False, strip=False, label=_("Description"), widget=UnfoldAdminTextareaWidget(attrs={"rows": rows})
+        )
+
+    def to_python(self, value: Any) -> str:
+        """The text."""
+        return configuration.lines(super().to_python(value) or "")
+
+
 class ConfigurationForm(forms.Form):
     """A deployment as it is; only what somebody changes is written."""
 
-    description = forms.CharField(
-        label=_("Description"), required=False, widget=UnfoldAdminTextareaWidget(attrs={"rows": 3})
-    )
+    description = DescriptionField(rows=3)
     tags = TagsField()
     captures = forms.BooleanField(
         required=False,
@@ -117,6 +128,9 @@ class ConfigurationForm(forms.Form):
 
     def conflicts(self, deployment: Deployment) -> list[str]:
         """Fields that somebody else has changed since to another value than this person wants."""
-        now = {name: getattr(deployment, name) for name in configuration.EDITABLE}
-        edits = self.edits()
-        return [name for name, value in self.seen().items() if value != now[name] != edits[name]]
+        edits, differ = self.edits(), configuration.differ
+        return [
+            name
+            for name, value in self.seen().items()
+            if differ(deployment, name, value) and differ(deployment, name, edits[name])
+        ]

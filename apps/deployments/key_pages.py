@@ -51,11 +51,13 @@ def keys(request: HttpRequest, pk: str) -> HttpResponse:
 
 @never_cache
 def key(request: HttpRequest, pk: str, key_id: str) -> HttpResponse:
-    """One key: what it may do, editing it, its history."""
+    """One key: what it may do, editing it, its history; two people who edit it are told."""
     deployment, row = _find(request, pk, key_id)
     form = EditKeyForm(request.POST or None, row)
     if request.method == "POST":
         console.require(request, CHANGE)
+        if form.stale:
+            return _page(request, deployment, row, stale=True, typed=form.typed())
         if form.is_valid() and _edit(request, row, form):
             return redirect("admin:deployments_deployment_key", pk, key_id)
     return _page(request, deployment, row, form=form)
@@ -114,15 +116,15 @@ def _create(request: HttpRequest, deployment: Deployment, form: NewKeyForm) -> s
 
 def _edit(request: HttpRequest, row: ApiKey, form: EditKeyForm) -> bool:
     try:
-        operations.edit(row, by=console.person(request), **form.edits())
+        operations.edit(row, by=console.person(request), seen=form.cleaned_data["seen"], **form.edits())
     except Problem as problem:
         form.refuse(problem)
         return False
-    said = gettext("Saved.") if form.changed_data else gettext("Nothing was changed.")
+    said = gettext("Saved.") if form.edits() else gettext("Nothing was changed.")
     return console.attempt(request, lambda: None, said)
 
 
-def _page(request: HttpRequest, deployment: Deployment, row: ApiKey, *, fresh: str = "", **forms: Any) -> HttpResponse:
+def _page(request: HttpRequest, deployment: Deployment, row: ApiKey, *, fresh: str = "", **more: Any) -> HttpResponse:
     state = state_of(row)
     predecessor = getattr(row, "predecessor", None)
     rotatable = state == State.ACTIVE and not row.successor_id
@@ -134,14 +136,15 @@ def _page(request: HttpRequest, deployment: Deployment, row: ApiKey, *, fresh: s
         "networks": words.value("networks", row.networks),
         "predecessor": predecessor,
         "shared": predecessor is not None or row.successor is not None,
-        "form": forms.get("form") or EditKeyForm(None, row),
-        "rotate_form": forms.get("rotate_form") or RotateForm(),
+        "form": EditKeyForm(None, row),
+        "rotate_form": RotateForm(),
         "form_id": console.form_id(),
         "may_change": state != State.REVOKED and console.may(request, CHANGE),
         "may_rotate": rotatable and console.may(request, ADD),
         "may_revoke": state != State.REVOKED and console.may(request, REVOKE),
         "history": operations.history(row)[:EVENTS_SHOWN],
         **_fresh(request, deployment, fresh),
+        **more,
     }
     return pages.page(request, deployment, "keys", "key.html", context)
 

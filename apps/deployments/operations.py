@@ -73,9 +73,8 @@ def create(
                 name=naming.clean(name),
                 model=model,
                 runtime=runtime,
-                description=description,
                 added_by=by,
-                **configuration.clean({"tags": tags, **(traffic or {})}),
+                **configuration.clean({"description": description, "tags": tags, **(traffic or {})}),
             )
             version = versions.add(deployment, plan, by=by)
             Deployment.objects.filter(pk=deployment.pk).update(target_version=version)
@@ -216,7 +215,7 @@ def edit(deployment: Deployment, *, by: User | None, seen: Mapping[str, Any] | N
         if row is None:
             raise Problem("deployment_gone", "The deployment doesn't exist any more.", "Reload the list.", status=404)
         found = configuration.changes_of(row, given)
-        stale = [name for name in found if name in (seen or {}) and getattr(row, name) != (seen or {})[name]]
+        stale = [name for name in found if name in (seen or {}) and configuration.differ(row, name, (seen or {})[name])]
         if stale:
             names = words.listed([configuration.LABELS[name] for name in stale])
             step = "Look at what it is now, then change it again."
@@ -389,3 +388,9 @@ def _remove_records(replicas: Iterable[str]) -> None:
 def live_replicas(deployment: Deployment) -> list[Replica]:
     """The replicas that run or are about to, oldest first."""
     return list(deployment.replicas.exclude(state=ReplicaState.ENDED))
+
+
+def known_replicas(deployment: Deployment, *, ended: int) -> list[Replica]:
+    """Every replica that runs or is about to, then so many of those that ended last; newest first."""
+    rows = deployment.replicas.select_related("version").order_by("-created_at")
+    return [*rows.exclude(state=ReplicaState.ENDED), *rows.filter(state=ReplicaState.ENDED)[:ended]]

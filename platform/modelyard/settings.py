@@ -299,7 +299,6 @@ UNFOLD = {
         ["home/traffic/", "home-traffic", "modelyard.home.TrafficFigures"],
         ["session/", "session", "modelyard.admin.SessionState"],
     ],
-    "COMMAND": {"search_callback": "modelyard.searching.found"},
     "GLOBAL_CALLBACK": "modelyard.admin.without_inline_colours",
     "DASHBOARD_CALLBACK": "modelyard.home.dashboard",
     "STYLES": [partial(_static, f"css/{name}.css") for name in STYLES],

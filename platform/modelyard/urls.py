@@ -8,7 +8,7 @@ from django.views.decorators.csp import csp_override
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from modelyard import health
+from modelyard import health, searching
 from modelyard.api.tokens import TokensView
 
 # Swagger UI writes inline styles; its script is a file of its own, as ours are.
@@ -28,6 +28,7 @@ urlpatterns = [
     path("favicon.ico", RedirectView.as_view(url="/static/modelyard/favicon.svg")),
     path("healthz", health.alive, name="alive"),
     path("readyz", health.ready, name="ready"),
+    path("admin/search/", admin.site.admin_view(searching.answer)),  # before the admin's own of this address
     path("admin/", admin.site.urls),
     path("language/", include("django.conf.urls.i18n")),
     path("api/v1/tokens/", TokensView.as_view(), name="tokens"),

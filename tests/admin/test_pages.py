@@ -280,3 +280,11 @@ def test_of_many_keys_the_newest_are_shown_and_all_are_a_click_away(
     assert [key.name for key in listed.context["cl"].result_list.order_by("created_at")] == ["one", "two", "three"]
     offered = listed.context["cl"].filter_specs[-1].lookup_choices
     assert offered == [(deployment.pk, "search"), (other.pk, "a-first")]
+
+
+def test_a_key_for_a_curl_is_offered_to_who_may_make_one(deployment: Deployment) -> None:
+    assert "Make a key (30 days) and copy" in person().get(page(deployment)).content.decode()
+    html = person("Viewers").get(page(deployment)).content.decode()
+    assert "data-fresh" not in html
+    assert '<button type="button" class="my-button my-primary" data-placeholder>' in html
+    assert "ask somebody who may make one" in html

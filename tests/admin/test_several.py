@@ -1,9 +1,10 @@
 """Doing one thing to several deployments: what is said before, and what is done."""
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 
-from apps.deployments import operations
+from apps.deployments import bulk, operations
 from apps.deployments.models import Deployment
 from apps.deployments.statuses import Status
 from tests.admin.test_pages import LIST, model, person, put  # noqa: F401 (fixtures)
@@ -50,6 +51,18 @@ def test_a_tag_is_added_and_removed(three: list[Deployment]) -> None:
     assert "1 was skipped" in do(client, "tag", three[:1], tag="eu")
     assert "The tag was removed from 3 deployments." in do(client, "untag", three, tag="eu")
     assert "there was no tag" in do(client, "tag", three)
+
+
+@pytest.mark.parametrize(("verb", "before"), [("tag", []), ("untag", ["eu"])])
+def test_tags_that_somebody_changed_meanwhile_stay(three: list[Deployment], verb: str, before: list[str]) -> None:
+    Deployment.objects.update(tags=before)
+    read = list(Deployment.objects.filter(name__in="ab").order_by("name"))
+    operations.edit(three[1], by=None, tags=["theirs"])
+    done = bulk.run(bulk.VERBS[verb], read, by=User.objects.create(username="berta"), tag="eu")
+    assert [each.name for each in done.doing] == ["a"]
+    ((skipped, why),) = done.skipped
+    assert (skipped.name, "Somebody else has changed the tags meanwhile." in why) == ("b", True)
+    assert Deployment.objects.get(name="b").tags == ["theirs"]
 
 
 def test_what_is_sent_twice_is_done_once(three: list[Deployment]) -> None:

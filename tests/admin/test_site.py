@@ -133,6 +133,20 @@ def test_the_search_finds_pages_deployments_models_and_keys(deployment: Deployme
     assert "/admin/runtimes/" in person_once().get("/admin/search/?s=runtim").content.decode()
 
 
+def test_the_search_finds_what_is_there_now(deployment: Deployment) -> None:  # noqa: F811
+    client, address = person(), "/admin/search/?s=sear"
+    assert "Ready to Deploy" in client.get(address).content.decode()
+    put(deployment, Status.FAILED)
+    made = operations.create(model=deployment.model, name="search 2", runtime="echo", by=None)
+    html = client.get(address).content.decode()
+    assert "Failed" in html
+    assert page(made) in html
+    assert "Fehlgeschlagen" in client.get(address, headers={"Accept-Language": "de"}).content.decode()
+    operations.delete(made, by=None)
+    assert page(made) not in client.get(address).content.decode()
+    assert client.get(f"{address}&page=x").status_code == 200
+
+
 def test_the_search_shows_nobody_what_they_may_not_see(deployment: Deployment) -> None:  # noqa: F811
     from django.contrib.auth.models import User
 

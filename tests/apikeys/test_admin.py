@@ -119,6 +119,23 @@ def test_the_exact_end_names_the_zone_it_is_typed_in(settings: Settings, key: Ap
         assert "In the time zone of this installation: Asia/Tokyo." in admin.get(address).content.decode()
 
 
+def test_of_two_people_who_edit_a_key_the_second_is_told_and_changes_nothing_back(key: ApiKey) -> None:
+    client, address = person(), page(key.deployment, "key", key.pk)
+    sent = form_of(key, notes="typed\r\nwith care", networks="nonsense")
+    operations.edit(key, by=None, scopes=["chat"], tokens_per_day=5, name="theirs")
+    answer = client.post(address, sent)
+    html = answer.content.decode()
+    for told in ("Somebody else has changed this meanwhile", "Nothing was saved", "with care", "nonsense", "theirs"):
+        assert told in html
+    assert '<th scope="row">Tokens a day</th><td>5</td><td>100,000</td>' in html
+    assert answer.context["form"]["tokens_per_day"].value() == 5
+    key.refresh_from_db()
+    assert (key.name, key.scopes, key.tokens_per_day, key.notes) == ("theirs", ["chat"], 5, "")
+    assert client.post(address, form_of(key, notes="again")).status_code == 302
+    key.refresh_from_db()
+    assert (key.name, key.scopes, key.tokens_per_day, key.notes) == ("theirs", ["chat"], 5, "again")
+
+
 def test_a_wrong_edit_keeps_what_was_typed(key: ApiKey) -> None:
     values = form_of(key, networks="10.1.2.3/8", name="other")
     html = person().post(page(key.deployment, "key", key.pk), values).content.decode()

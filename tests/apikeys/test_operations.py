@@ -281,3 +281,13 @@ def test_of_two_rotations_at_once_one_wins(key: ApiKey) -> None:
         answers = [each.result() for each in [pool.submit(rotate) for _ in range(4)]]
     assert sorted(answers) == ["already_rotated"] * 3 + ["done"]
     assert ApiKey.objects.count() == 2
+
+
+def test_an_edit_of_what_somebody_else_has_changed_is_refused(deployment: Deployment) -> None:
+    key, _ = operations.create(deployment=deployment, name="app", by=None)
+    seen = operations.stamp(key)
+    operations.edit(key, by=None, seen=seen, requests_per_minute=5)
+    with pytest.raises(Problem) as refused:
+        operations.edit(key, by=None, seen=seen, notes="mine")
+    assert refused.value.code == "edit_conflict"
+    assert operations.edit(key, by=None, seen=operations.stamp(key), notes="mine").requests_per_minute == 5

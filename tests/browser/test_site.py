@@ -77,6 +77,15 @@ def test_several_are_chosen_and_the_page_says_what_will_happen(made: Page) -> No
     expect(made.locator("a.my-tag", has_text="blue")).to_be_visible()
 
 
+def test_who_may_make_no_key_copies_the_line_without_one(made: Page, viewer: Page) -> None:
+    viewer.goto(f"{LIST}?q=here")
+    viewer.get_by_role("button", name="Copy cURL").first.click()
+    expect(viewer.get_by_role("button", name=re.compile("Make a key"))).to_have_count(0)
+    viewer.get_by_role("button", name=re.compile("MODELYARD_API_KEY")).click()
+    expect(viewer.get_by_text(re.compile("^Copied"))).to_be_visible()
+    expect(viewer.locator("[data-curl-line]")).to_contain_text("Bearer $MODELYARD_API_KEY")
+
+
 def test_a_session_that_ends_is_taken_up_without_losing_the_page(made: Page) -> None:
     made.goto(LIST)
     made.fill("#searchbar", "half a word")

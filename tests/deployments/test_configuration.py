@@ -146,3 +146,30 @@ def test_who_may_not_change_sees_what_is_set(deployment: Deployment) -> None:
     page = client.get(url).content.decode()
     assert "<dt>Requests a minute</dt><dd>60</dd>" in page
     assert client.post(url, {"capture_days": 7}).status_code == 403
+
+
+@pytest.mark.parametrize("stored", ["one\n two\n", "one\r\n two\r\n"])
+def test_a_description_of_several_lines_is_edited(browser: Client, deployment: Deployment, stored: str) -> None:
+    Deployment.objects.filter(pk=deployment.pk).update(description=stored)
+    url = reverse("admin:deployments_deployment_configuration", args=[deployment.pk])
+    sent = {"tags": "", "capture_days": 7, "initial-description": "one\r\n two\r\n"}
+    assert browser.post(url, {**sent, "description": "one\r\n two\r\n"}).status_code == 302
+    assert not Event.objects.filter(code="edited").exists()
+    assert browser.post(url, {**sent, "description": "one\r\n two\r\nthree"}).status_code == 302
+    deployment.refresh_from_db()
+    assert deployment.description == "one\n two\nthree"
+    operations.edit(deployment, by=None, description="theirs\ntoo")
+    told = browser.post(url, {**sent, "description": "mine\r\ntoo"}).content.decode()
+    assert "Somebody else has changed this meanwhile" in told
+    again = {**sent, "initial-description": "theirs\r\ntoo", "description": "mine\r\ntoo"}
+    assert browser.post(url, again).status_code == 302
+    deployment.refresh_from_db()
+    assert deployment.description == "mine\ntoo"
+
+
+def test_a_new_deployments_description_is_checked_as_an_edited_one(model: Model) -> None:
+    made = operations.create(model=model, name="two lines", runtime="echo", by=None, description="one\r\ntwo\rthree")
+    assert made.description == "one\ntwo\nthree"
+    with pytest.raises(Problem) as refused:
+        operations.create(model=model, name="long", runtime="echo", by=None, description="x" * 10_001)
+    assert refused.value.code == "invalid_description"

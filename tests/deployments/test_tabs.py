@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from datetime import timedelta
 
 import pytest
@@ -14,9 +15,11 @@ from django.utils import timezone
 
 from apps.apikeys.models import LIMITS
 from apps.deployments import operations
-from apps.deployments.models import Deployment, Event, UsageHour, UsageRecord
-from apps.deployments.tabs import failures, frame, history
+from apps.deployments.models import Deployment, Event, Replica, UsageHour, UsageRecord, Version
+from apps.deployments.statuses import ReplicaState
+from apps.deployments.tabs import endpoint, failures, frame, history, logs
 from apps.deployments.usage.timeline import LAST_HOUR, SAMPLE, WINDOWS, timeline
+from apps.deployments.versions import Optimization
 from apps.models.models import Model
 from tests.deployments.conftest import Make, settle, status
 
@@ -236,3 +239,35 @@ def test_a_change_is_told_field_by_field(make: Make) -> None:
     version = make("alone").target_version
     assert version is not None
     assert history.changes(version, version) == []
+
+
+def test_other_samples_are_a_change(make: Make) -> None:
+    made = make("sampled", optimization=Optimization("loud", 0.5, '"one"'))
+    first = made.target_version
+    assert first is not None
+    second = Version(deployment=made, number=2, recipe="loud", threshold=0.5, samples='"two"')
+    (change,) = history.changes(first, second)
+    assert change.what == "Own samples"
+    assert re.fullmatch(r"yes \(SHA-256 [0-9a-f]{12}…\)", change.after)
+    assert change.before != change.after
+
+
+def test_every_replica_that_runs_is_shown_and_its_log_offered(browser: Client, deployment: Deployment) -> None:
+    def add(number: int, **given: object) -> None:
+        version = deployment.target_version
+        Replica.objects.bulk_create(
+            Replica(deployment=deployment, version=version, **given)  # type: ignore[misc]
+            for _ in range(number)
+        )
+
+    add(40, state=ReplicaState.READY, memory=2)
+    add(30, state=ReplicaState.ENDED)
+    oldest = deployment.replicas.filter(state=ReplicaState.READY).earliest("created_at")
+    Event.objects.create(deployment=deployment, code="engine_died", message="Code 7.", detail={"replica": oldest.pk})
+    lines = browser.get(url(deployment)).context["lines"]
+    assert [(line.row, line.reason) for line in lines if line.reason] == [(oldest, "Code 7.")]
+    assert [line.row.state for line in lines] == [ReplicaState.READY] * 40 + [ReplicaState.ENDED] * endpoint.ENDED
+    now = browser.get(url(deployment, "metrics")).context["now"]
+    assert (now["ready"], now["replicas"], now["memory"], len(now["lines"])) == (40, 40, 80, 40)
+    offered = [row.state for row, _ in browser.get(url(deployment, "logs")).context["replicas"]]
+    assert (offered.count(ReplicaState.READY), offered.count(ReplicaState.ENDED)) == (40, logs.ENDED)

@@ -6,16 +6,19 @@ from collections.abc import Iterator
 
 import polib
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import reverse
 
+from apps.apikeys.models import KeyEvent
 from apps.deployments import operations
 from apps.deployments.models import Deployment
 from apps.deployments.statuses import Status
 from apps.models.models import Format, Model
 from apps.models.models import Status as ModelStatus
+from modelyard.roles import create_groups
 from tests import messages
+from tests.deployments.walking import ORDER, Walk
 
 SITE = ("index", "models_model_changelist", "models_model_import", "models_model_hub", "models_model_catalogue",
         "models_connections", "models_rules", "deployments_deployment_changelist", "apikeys_apikey_changelist",
@@ -80,6 +83,38 @@ def test_a_deployments_page_says_nothing_in_english(
     assert sorted(set(said(page)) & english) == []
 
 
+def test_a_viewer_reads_the_configuration_in_german(
+    german: Client, deployment: Deployment, english: frozenset[str]
+) -> None:
+    create_groups()
+    User.objects.update(is_superuser=False)
+    User.objects.get().groups.add(Group.objects.get(name="Viewers"))
+    operations.edit(deployment, by=None, captures=True, tokens_per_day=100_000, idle_timeout=2.5)
+    address = reverse("admin:deployments_deployment_configuration", args=[deployment.pk])
+    page = read(german, address)
+    assert sorted(set(said(page)) & english) == []
+    for label, value in (("Tokens je Tag", "100.000"), ("Ein- und Ausgaben aufbewahren", "an"), ("", "2,5")):
+        assert f"{label}</dt><dd>{value}</dd>" in page
+    assert not re.search(r"<dt>(Captures|Tokens a|Idle|Capture)|the installation|>(on|off)<", page)
+
+
+def test_a_conflict_is_told_in_german(german: Client, deployment: Deployment) -> None:
+    operations.edit(deployment, by=None, captures=True, tokens_per_day=5)
+    sent = {"description": "", "tags": "", "capture_days": "7", "tokens_per_day": "6", "initial-tokens_per_day": ""}
+    address = reverse("admin:deployments_deployment_configuration", args=[deployment.pk])
+    assert '<th scope="row">Tokens je Tag</th><td>5</td><td>6</td>' in german.post(address, sent).content.decode()
+
+
+def test_the_wizard_says_nothing_in_english(german: Client, deployment: Deployment, english: frozenset[str]) -> None:
+    walk = Walk(german, model=deployment.model)
+    for step in ORDER:
+        page = walk.see(step).content.decode()
+        assert sorted(set(said(page)) & english - {"Copy"}) == [], step  # one of the runtime's own recipes
+        assert not re.search(r'my-badge [^"]*">(blocks|mind|note)<', page)
+        walk.send(step, runtime="echo", name="neu") if step != "review" else None
+    assert ">blockiert<" in walk.see("general").content.decode()
+
+
 def test_a_models_pages_say_nothing_in_english(german: Client, deployment: Deployment, english: frozenset[str]) -> None:
     for name in ("change", "files", "report", "lineage", "edit"):
         page = read(german, reverse(f"admin:models_model_{name}", args=[deployment.model_id]))
@@ -102,5 +137,13 @@ def test_what_programs_and_logs_read_stays_english(german: Client, deployment: D
     address = reverse("admin:deployments_deployment_do", args=[deployment.pk, "undeploy"])
     Deployment.objects.filter(pk=deployment.pk).update(status=Status.FAILED)
     german.post(address)
+    page = reverse("admin:deployments_deployment_configuration", args=[deployment.pk])
+    sent = {"description": "x", "tags": "", "capture_days": "7", "captures": "on", "tokens_per_day": "5000"}
+    assert german.post(page, sent).status_code == 302
+    keys = reverse("admin:deployments_deployment_keys", args=[deployment.pk])
+    german.post(keys, {"name": "app", "tokens_per_day": "5000", "expires_at": "2199-01-02T03:04:05"})
+    assert KeyEvent.objects.get().message == "Created (expires: 2199-01-02 03:04 UTC; tokens a day: 5,000)."
     told = " ".join(deployment.events.values_list("message", flat=True))
     assert not re.search(r"Bereit|Fehlgeschlagen|[äöüß]", told)
+    assert "tokens a day from unlimited to 5,000" in told
+    assert "keep inputs and outputs from off to on" in told

@@ -8,7 +8,7 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 
 from apps.deployments import operations
-from apps.deployments.configuration import FIELD_OF, LABELS, TRAFFIC, said
+from apps.deployments.configuration import FIELD_OF, TRAFFIC, said
 from apps.deployments.forms import ConfigurationForm
 from apps.deployments.models import Deployment
 from apps.deployments.statuses import IDLE, WORKING, Status
@@ -36,7 +36,7 @@ def configuration(request: HttpRequest, pk: str) -> HttpResponse:
         "form": form,
         "conflicts": [_told(deployment, form, name) for name in conflicts],
         "may_change": may(CHANGE),
-        "set": [(LABELS[name].capitalize(), said(name, getattr(deployment, name))) for name in TRAFFIC],
+        "set": [(form.fields[name].label, said(name, getattr(deployment, name))) for name in TRAFFIC],
         "may_undeploy": may("deployments.undeploy_deployment"),
         "may_delete": may("deployments.delete_deployment"),
         "deletable": deployment.status in IDLE and not operations.live_replicas(deployment),
@@ -77,7 +77,7 @@ def _told(deployment: Deployment, form: ConfigurationForm, name: str) -> dict[st
          if name in each.detail.get("changed", {})), None,
     )  # fmt: skip
     return {
-        "label": LABELS[name].capitalize(),
+        "label": form.fields[name].label,
         "theirs": said(name, getattr(deployment, name)),
         "yours": said(name, form.cleaned_data.get(name)) if name in form.cleaned_data else form[name].value(),
         "by": event.by if event else None,

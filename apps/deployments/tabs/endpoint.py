@@ -21,8 +21,8 @@ from modelyard.runtimes import Route
 from modelyard.serving import base_url
 
 INVOKE = "deployments.invoke_deployment"
-REPLICAS = 10  # shown
-DEATHS = 60  # events that are looked at for the reason of an end
+ENDED = 5  # replicas that are shown beside those that haven't
+DEATHS = 200  # events that are looked at for the reason of an end
 TONES = {
     ReplicaState.READY: "good", ReplicaState.STARTING: "busy", ReplicaState.WAITING: "busy",
     ReplicaState.UNHEALTHY: "bad", ReplicaState.DRAINING: "busy", ReplicaState.ENDED: "calm",
@@ -63,15 +63,13 @@ def endpoint(request: HttpRequest, pk: str) -> HttpResponse:
 
 
 def replica_lines(deployment: Deployment) -> list[Line]:
-    """The replicas that run or are about to, then those that ended last."""
-    rows = list(deployment.replicas.select_related("version").order_by("-created_at")[:50])
-    rows.sort(key=lambda row: row.state == ReplicaState.ENDED)
+    """All replicas that run or are about to, then those that ended last."""
     ends = Q(code__in=["engine_died", "engine_given_up", "engine_hung", "rolled_back"]) | Q(status=Status.FAILED)
-    died = deployment.events.filter(ends)[:DEATHS]
     reasons: dict[str, str] = {}
-    for event in died:
-        reasons.setdefault(str(event.detail.get("replica", "")), event.message)
-    return [Line(row, _badge(row), _since(row), reasons.get(row.pk, "")) for row in rows[:REPLICAS]]
+    for replica, message in deployment.events.filter(ends).values_list("detail__replica", "message")[:DEATHS]:
+        reasons.setdefault(str(replica), message)
+    rows = operations.known_replicas(deployment, ended=ENDED)
+    return [Line(row, _badge(row), _since(row), reasons.get(row.pk, "")) for row in rows]
 
 
 def _badge(row: Replica) -> SafeString:

@@ -1,5 +1,6 @@
 """History: v1, v2 … with who, when, how long, outcome and reason, how each ended, and what it changed."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -110,10 +111,17 @@ def _settings(version: Version) -> dict[str, Any]:
     }
     if version.recipe:
         found[_("Least agreement")] = version.threshold
-        found[_("Own samples")] = _("yes") if version.samples else _("no")
+        found[_("Own samples")] = _samples(version.samples)
     titles = _titles(version.deployment.runtime)
     found |= {titles.get(name, name): value for name, value in version.options.items()}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _samples(text: str) -> str:
+    """Too long to be shown; by its sum one can tell it from another."""
+    if not text:
+        return _("no")
+    return _("yes (SHA-256 %(sum)s…)") % {"sum": hashlib.sha256(text.encode()).hexdigest()[:12]}
 
 
 def _titles(runtime: str) -> dict[str, str]:

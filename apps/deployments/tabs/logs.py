@@ -8,12 +8,12 @@ from asgiref.sync import sync_to_async
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.utils.http import content_disposition_header
 
-from apps.deployments import logs
+from apps.deployments import logs, operations
 from apps.deployments.models import Deployment
 from apps.deployments.statuses import ReplicaState
 from apps.deployments.tabs.frame import find, page
 
-REPLICAS = 20  # that can be chosen from
+ENDED = 20  # replicas whose logs can be chosen, beside those that haven't
 WORD = 200  # characters of a search
 
 
@@ -27,7 +27,7 @@ def _log(request: HttpRequest, deployment: Deployment) -> dict[str, Any]:
     chosen = logs.source(deployment, request.GET.get("replica", ""), request.GET.get("start", ""))
     if chosen is None and request.GET.get("replica"):
         chosen = logs.source(deployment)
-    rows = list(deployment.replicas.select_related("version").order_by("-created_at")[:REPLICAS])
+    rows = operations.known_replicas(deployment, ended=ENDED)
     return {
         "source": chosen,
         "replicas": [(row, ReplicaState(row.state).label) for row in rows],

@@ -15,7 +15,7 @@ from unfold.widgets import (
 )
 
 from apps.deployments import configuration, fit, naming
-from apps.deployments.forms import TagsField
+from apps.deployments.forms import DescriptionField, TagsField
 from apps.deployments.optimization import samples
 from apps.deployments.versions import THRESHOLD
 from apps.deployments.wizard import fields
@@ -60,9 +60,7 @@ class GeneralForm(StepForm):
         widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off", "spellcheck": "false"}),
         help_text=_("Callers send it as the model's name. It can't be changed later."),
     )
-    description = forms.CharField(
-        required=False, label=_("Description"), widget=UnfoldAdminTextareaWidget(attrs={"rows": 2})
-    )
+    description = DescriptionField(rows=2)
     tags = TagsField()
     runtime = forms.CharField(required=False, max_length=64, label=_("Runtime"))
 
@@ -79,12 +77,13 @@ class GeneralForm(StepForm):
             raise forms.ValidationError(f"{problem.message} {problem.next_step}") from None
 
     def clean(self) -> dict[str, Any]:
-        """Tags as the operation takes them, and a runtime that can have this model."""
+        """Description and tags as the operation takes them, and a runtime that can have this model."""
         values = super().clean() or self.cleaned_data
-        try:
-            configuration.clean({"tags": values.get("tags", [])})
-        except Problem as problem:
-            self.refuse("tags", problem)
+        for name in ("description", "tags"):
+            try:
+                configuration.clean({name: values[name]} if name in values else {})
+            except Problem as problem:
+                self.refuse(name, problem)
         if values.get("model"):
             self._check_runtime(values["model"], values.get("runtime", ""))
         return values

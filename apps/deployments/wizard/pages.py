@@ -32,12 +32,13 @@ CREATED = "created"  # what a sending of the review ends with, beside a problem
 
 @require_GET
 def add(request: HttpRequest) -> HttpResponse:
-    """Begin with a new deployment, of a model that may be chosen already."""
+    """Begin with a new deployment; model and runtime may be chosen already."""
     if not Model.objects.filter(status__in=USABLE).exists():
         context = {**admin.site.each_context(request), "title": _("Deploy a model"), "opts": Deployment._meta}
         return TemplateResponse(request, "deployments/wizard/no_model.html", context)
     model = Model.objects.filter(pk=request.GET.get("model", ""), status__in=USABLE).first()
-    return redirect(address(drafts.begin(model, console.person(request)), Step.GENERAL))
+    draft = drafts.begin(model, console.person(request), request.GET.get("runtime", ""))
+    return redirect(address(draft, Step.GENERAL))
 
 
 def start(request: HttpRequest) -> HttpResponse:
@@ -140,16 +141,18 @@ def _take(request: HttpRequest, draft: Draft, at: Step) -> HttpResponse:
         draft.delete()
         return redirect(_list())
     drafts.keep(draft, Wizard(draft).read(at, request.POST))
-    wizard = Wizard(draft)
     if at == Step.REVIEW and go in {"deploy", "save", "rebase", "restart"}:
-        return _finish(request, wizard, go)
+        return _finish(request, Wizard(draft), go)
     wanted = _wanted(at, go)
     if ORDER.index(wanted) < ORDER.index(at):
         return redirect(address(draft, wanted))
+    if at == Step.GENERAL and wanted != at:
+        _fill(request, draft)
+    wizard = Wizard(draft)
     form = wizard.checked(at)
     if wanted == at or (at != Step.REVIEW and not form.is_valid()):
         return _show(request, wizard, at, None if wanted == at else form)
-    _pass(request, draft, at, wizard)
+    _pass(draft, at)
     if go == SKIP:
         _skip(draft)
     missing = next((each for each in ORDER[: ORDER.index(wanted)] if each not in draft.passed), wanted)
@@ -165,13 +168,19 @@ def _wanted(at: Step, go: str) -> Step:
     return Step(go) if go in Step.values else ORDER[min(place + 1, len(ORDER) - 1)]
 
 
-def _pass(request: HttpRequest, draft: Draft, at: Step, wizard: Wizard) -> None:
-    """A step was left with valid values; a model chosen here may bring a configuration."""
-    draft.passed = [each for each in ORDER if each in {*draft.passed, at}]
-    model = wizard.model
-    fresh = at == Step.GENERAL and not draft.deployment and model is not None and draft.filled_from != model.pk
-    if fresh and model is not None and drafts.fill(draft, model):
+def _fill(request: HttpRequest, draft: Draft) -> None:
+    """A model that was chosen may bring a configuration. Before the look at it: it may replace what it can't have."""
+    model = Wizard(draft).model
+    if draft.deployment or model is None or model.status not in USABLE or draft.filled_from == model.pk:
+        return
+    if drafts.fill(draft, model):
         messages.info(request, _("What came with the model was filled in."))
+    drafts.keep(draft, {})
+
+
+def _pass(draft: Draft, at: Step) -> None:
+    """A step was left with valid values."""
+    draft.passed = [each for each in ORDER if each in {*draft.passed, at}]
     drafts.keep(draft, {})
 
 

@@ -70,6 +70,7 @@
   my.ready(() => {
     const dialog = my.$("#my-curl");
     if (!dialog) return;
+    const fresh = my.$("[data-fresh]", dialog); // for who may make a key
     let current = null;
     function show(line, said) {
       const pre = my.$("[data-curl-line]", dialog);
@@ -91,11 +92,11 @@
       if (!button) return;
       current = button.dataset.curl;
       my.$("[data-curl-name]", dialog).textContent = button.dataset.name;
-      my.$("[data-fresh]", dialog).disabled = false;
+      if (fresh) fresh.disabled = false;
       show("", "");
       dialog.showModal();
     });
-    my.$("[data-fresh]", dialog).addEventListener("click", async (event) => {
+    if (fresh) fresh.addEventListener("click", async (event) => {
       event.target.disabled = true;
       try {
         const body = await ask("POST");
