@@ -19,7 +19,6 @@ from apps.models.rules import Blocked, Policy
 CHUNK = 1024 * 1024
 MAX_ENTRIES = 20_000
 MAX_NAME = 200  # characters of one path segment; file systems take 255 bytes
-MAX_PATH = 900  # characters of a whole path
 MAX_RATIO = 200  # unpacked to packed, of one entry; weights compress to no less than a half
 RATIO_FLOOR = 64 * 2**20  # bytes below which a high ratio is harmless
 FREE_RESERVE = 256 * 2**20  # bytes of disk that an import leaves free
@@ -153,8 +152,9 @@ def _safe(info: zipfile.ZipInfo, policy: Policy) -> str:
     if bad:
         step = "Make the zip from inside the model's folder, with relative paths."
         raise Blocked("MYI002", f"The entry {shown} would be written outside the model's folder.", step)
-    if len(name) > MAX_PATH or any(len(part.encode()) > MAX_NAME or not part.isprintable() for part in parts):
-        raise Blocked("MYI002", f"The entry name {shown} is too long or not printable.", "Rename the file.")
+    if names.too_long(name) or any(len(part.encode()) > MAX_NAME or not part.isprintable() for part in parts):
+        said = f"The entry name {shown} is too long, not printable, or deeper than {names.MAX_PARTS} parts."
+        raise Blocked("MYI002", said, "Rename the file, or move it nearer to the top.")
     mode = info.external_attr >> 16
     if stat.S_IFMT(mode) not in {0, stat.S_IFREG}:
         step = "Put the files themselves into the zip, not links to them."

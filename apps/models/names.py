@@ -2,11 +2,14 @@
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import PurePosixPath
 
 from apps.models.rules import Policy
 
+MAX_PATH = 900  # characters of a whole path
+MAX_PARTS = 32  # of one path: folders, and the file; models in use have a few
 RESERVED = re.compile(r"^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\..*)?$", re.IGNORECASE)
 FORBIDDEN = re.compile(r'[<>:"|?*]')
 STEP = "Rename it, and import again."
@@ -18,15 +21,20 @@ def alike(path: str) -> str:
     return "/".join(part.rstrip(". ") or part for part in plain.split("/"))
 
 
-def double(paths: Collection[str]) -> str | None:
-    """The first that some disk takes for another, or for a folder that another lies in; None if there is none."""
-    folders = {alike(str(parent)) for path in paths for parent in PurePosixPath(path).parents}
-    seen: set[str] = set()
-    for path in paths:
-        key = alike(path)
-        if key in seen or key in folders:
+def too_long(path: str) -> bool:
+    """Has it more characters, or more folders in one another, than any file of a model needs?"""
+    return len(path) > MAX_PATH or len(PurePosixPath(path).parts) > MAX_PARTS
+
+
+def double(paths: Iterable[str]) -> str | None:
+    """One that some disk takes for another, or for a folder that another lies in; None if there is none."""
+    # A folder's files come right behind its name where nothing sorts before the character between them.
+    keys = sorted((alike(path).replace("/", "\0"), path) for path in paths)
+    for (earlier, folder), (later, path) in pairwise(keys):
+        if later == earlier:
             return path
-        seen.add(key)
+        if later.startswith(f"{earlier}\0"):
+            return folder
     return None
 
 

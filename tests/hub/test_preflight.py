@@ -97,6 +97,7 @@ def test_what_is_no_hub_is_told(hub: Hub, settings) -> None:
     [
         ({"pytorch_model.bin": bytes(2000)}, "hub_no_weights"),
         ({"../evil.safetensors": bytes(2000)}, "hub_names"),
+        ({"a.gguf": bytes(2000), "a/" * 32 + "config.json": b"{}"}, "hub_names"),
         ({"a.gguf": bytes(2000), "Config.json": b"{}", "config.json": b"{}"}, "hub_names"),
     ],
 )

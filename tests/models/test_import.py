@@ -84,6 +84,7 @@ BAD = {
     "drive": ("MYI002", [("C:evil.onnx", b"x")]),
     "backslash": ("MYI002", [("..\\evil.onnx", b"x")]),
     "a name of 300 characters": ("MYI002", [("x" * 300 + ".onnx", b"x")]),
+    "a file in 32 folders": ("MYI002", [("a/" * 32 + "model.onnx", onnx_bytes())]),
     "symlink": ("MYI003", [link()]),
     "the same name twice": ("MYI004", [("model.onnx", b"x"), ("model.onnx", b"y")]),
     "the same name in capitals": ("MYI004", [("model.onnx", b"x"), ("MODEL.onnx", b"y")]),

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from apps.models import archive, operations, zips
+from apps.models import archive, names, operations, zips
 from apps.models.formats import documents, onnx, rendering, templates, tokenizers
 from apps.models.formats.suffixes import ARCHIVES, PICKLES
 from apps.models.models import Level
@@ -41,7 +41,7 @@ def test_the_limits_are_the_codes() -> None:
     assert f"more than {archive.MAX_RATIO} times" in REFERENCE
     assert f"with {archive.FREE_RESERVE // 2**20} MiB to spare" in REFERENCE
     assert f"have {archive.MAX_NAME} bytes" in REFERENCE
-    assert f"{archive.MAX_PATH} characters" in REFERENCE
+    assert f"{names.MAX_PATH} characters and {names.MAX_PARTS} parts" in REFERENCE
     assert f"list of entries may have {zips.MAX_DIRECTORY // 2**20} MiB" in REFERENCE
     assert f"{documents.MAX_VALUES:,} values" in REFERENCE
     assert f"objects {documents.MAX_DEPTH} deep" in REFERENCE

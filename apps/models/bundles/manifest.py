@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from apps.models import names
+
 VERSION = 1
 NAME, CATALOGUE, SUMS = "manifest.json", "catalogue.yaml", "SHA256SUMS"
 MAX_MANIFEST = 64 * 2**20  # bytes
@@ -22,6 +24,8 @@ class Broken(Exception):
 
 def inside(path: str) -> str:
     """A path that leads below a folder, as one wrote it on any system; ValueError for any other."""
+    if names.too_long(path):
+        raise ValueError(f"it has more than {names.MAX_PARTS} parts or {names.MAX_PATH} characters")
     parts = PurePosixPath(path).parts
     if (
         not parts or path.startswith("/") or "\\" in path or ".." in parts or DRIVE.match(path)
@@ -31,7 +35,7 @@ def inside(path: str) -> str:
     return path
 
 
-Inside = Annotated[str, Field(min_length=1, max_length=900), AfterValidator(inside)]
+Inside = Annotated[str, Field(min_length=1, max_length=names.MAX_PATH), AfterValidator(inside)]
 
 
 class Strict(BaseModel):

@@ -218,9 +218,10 @@ def _unfit(found: Preflight) -> list[Problem]:
     for file in found.taken:
         try:
             inside(file.path)
-        except ValueError:
+        except ValueError as error:
             shown = file.path[:80].encode("unicode_escape").decode()
-            blocks.append(Problem("hub_names", f"The file name {shown} isn't safe.", "Leave it out by patterns."))
+            said = f"The file name {shown} isn't safe: {error}."
+            blocks.append(Problem("hub_names", said, "Leave it out by patterns."))
     if double := names.double([file.path for file in found.taken]):
         said = f"{double[:80]} is one name with another one on many disks (capitals, accents)."
         blocks.append(Problem("hub_names", said, "Leave one of them out by patterns."))
