@@ -1,12 +1,15 @@
 """Hostile files of a few MB: what reading them takes stays far below what they ask for."""
 
+import io
+import struct
 import tracemalloc
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from apps.models import names
+from apps.models import names, zips
 from apps.models.bundles import manifest
 
 MB = 2**20
@@ -42,3 +45,36 @@ def test_a_bundle_keeps_to_the_depth_of_an_archive(path: str) -> None:
     assert manifest.inside("a/" * 31 + "x")
     with pytest.raises(ValueError, match="32 parts"):
         manifest.inside(path)
+
+
+def end(directory: int) -> bytes:
+    """The end of a zip, with the size that it says its directory has."""
+    return struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 9, 9, directory, 0, 0)
+
+
+def end64(directory: int) -> bytes:
+    record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 9, 9, directory, 0)
+    return record + struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 1) + end(zips.IN_64)
+
+
+HUGE = zips.MAX_DIRECTORY + 1
+TAILS = {
+    "marks before the one that counts": end(10) * 1000 + end(HUGE),
+    "locators before the one that counts": b"PK\x06\x07" * 1000 + end64(HUGE),
+    "a record of 64 bits": end64(HUGE),
+    "a size that leaves the word to a record that isn't there": end(zips.IN_64),
+    "one that isn't where it is looked for": end64(10)[:56] + b"x" + end64(10)[56:],
+}
+
+
+@pytest.mark.parametrize("case", TAILS)
+def test_no_way_round_the_bound_of_a_zips_directory_is_open(case: str) -> None:
+    assert not zips.plausible(io.BytesIO(bytes(100) + TAILS[case]))
+
+
+def test_honest_ends_of_zips_are_plausible() -> None:
+    assert zips.plausible(io.BytesIO(bytes(100) + end64(10)))
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.comment = b"quotes PK\x05\x06" + bytes(20)
+    assert zips.plausible(made)
