@@ -6,11 +6,17 @@ import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from apps.models import names, zips
 from apps.models.bundles import manifest
+from apps.models.formats import gguf, inspect, onnx, templates
+from apps.models.formats.safetensors import Malformed
+from apps.models.rules import Blocked
+from tests.models.conftest import onnx_bytes
+from tests.models.test_headers import gguf_bytes
 
 MB = 2**20
 
@@ -78,3 +84,88 @@ def test_honest_ends_of_zips_are_plausible() -> None:
     with zipfile.ZipFile(made, "w") as archive:
         archive.comment = b"quotes PK\x05\x06" + bytes(20)
     assert zips.plausible(made)
+
+
+def test_texts_of_a_gguf_header_that_nobody_reads_are_not_kept(tmp_path: Path) -> None:
+    texts = {f"general.{number}": "x" * MB for number in range(12)}
+    (tmp_path / "m.gguf").write_bytes(gguf_bytes({**texts, "general.license": "mit"}))
+    with below(4 * MB):
+        assert gguf.read(tmp_path / "m.gguf").licence == "mit"
+
+
+def test_no_more_templates_are_kept_than_show_that_there_are_too_many(tmp_path: Path) -> None:
+    texts = {f"tokenizer.chat_template.{number}": "x" * 300_000 for number in range(60)}
+    for name in ("a.gguf", "b.gguf"):
+        (tmp_path / name).write_bytes(gguf_bytes(texts))
+    assert len(gguf.read(tmp_path / "a.gguf").templates) == templates.MAX_TEMPLATES + 1
+    with below(20 * MB), pytest.raises(Blocked, match="more than 20 chat templates"):
+        inspect(tmp_path, ["a.gguf", "b.gguf"])
+
+
+def test_a_template_in_many_files_is_read_from_a_few_of_them(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(onnx_bytes())
+    paths = [f"{number}.jinja" for number in range(200)]
+    for path in paths:
+        (tmp_path / path).write_text("x" * 200_000)
+    with below(12 * MB), pytest.raises(Blocked, match="more than 20 chat templates"):
+        inspect(tmp_path, ["model.onnx", *paths])
+
+
+def test_a_template_too_long_to_be_kept_is_none_that_passes(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(gguf_bytes({"tokenizer.chat_template": "x" * 3 * MB}))
+    with pytest.raises(Blocked, match="Ki characters"):
+        inspect(tmp_path, ["m.gguf"])
+
+
+def field(number: int, value: bytes) -> bytes:
+    """A field of a protocol buffer that is a message or a text."""
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def varint(value: int) -> bytes:
+    return bytes([value & 0x7F | 0x80]) + varint(value >> 7) if value > 0x7F else bytes([value])
+
+
+def model(*nodes: str, functions: list[str] | None = None, more: bytes = b"", tensors: bytes = b"") -> bytes:
+    """An ONNX file with a node of each domain, and functions of those domains."""
+    graph = b"".join(field(1, field(7, domain.encode())) for domain in nodes) + tensors + field(12, b"")
+    defined = b"".join(field(25, field(10, domain.encode())) for domain in functions or [])
+    return b"\x08\x08" + field(7, graph) + defined + more
+
+
+HOSTILE = {
+    "an entry of many fields": model("", tensors=field(5, field(13, b"".join(
+        field(number, b"x" * 3000) for number in range(1, 2000))))),
+    "tensors in many files": model("", tensors=b"".join(
+        field(5, field(13, field(1, b"location") + field(2, str(number).encode() * 50)) + b"\x70\x01")
+        for number in range(20_001))),
+    "functions without end": model("", functions=[""] * 1_000_000),
+    "graphs without end": model("", more=field(7, b"") * 1_000_000),
+    "a domain of a megabyte": model("x" * MB),
+    "a domain that isn't text": b"\x08\x08" + field(7, field(1, field(7, b"\xff")) + field(12, b"")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_graph_takes_little_memory(tmp_path: Path, case: str) -> None:
+    (tmp_path / "m.onnx").write_bytes(HOSTILE[case])
+    with below(12 * MB):
+        try:
+            onnx.read(tmp_path / "m.onnx")
+        except Malformed:
+            return
+    assert case == "an entry of many fields"
+
+
+@pytest.mark.parametrize("count", [0, 200, 2000])
+def test_a_domain_of_somebodys_is_found_behind_any_number_of_others(tmp_path: Path, count: int) -> None:
+    own = [f"own{number}" for number in range(count)]
+    (tmp_path / "m.onnx").write_bytes(model(*own, *onnx.KNOWN_DOMAINS, "evil", functions=own))
+    custom = onnx.read(tmp_path / "m.onnx").custom
+    assert custom == {"evil"} if count < onnx.MAX_DOMAINS else custom
+
+
+def test_a_function_of_two_domains_defines_the_last(tmp_path: Path) -> None:
+    two = field(25, field(10, b"evil") + field(10, b"own"))
+    (tmp_path / "m.onnx").write_bytes(model("evil", "own", more=two))
+    assert onnx.read(tmp_path / "m.onnx").custom == {"evil"}

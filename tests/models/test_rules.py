@@ -50,6 +50,8 @@ def test_the_limits_are_the_codes() -> None:
     assert f"At most {templates.MAX_TEMPLATES}, of {templates.MAX_LENGTH:,} characters" in REFERENCE
     assert f"{rendering.CPU_SECONDS} s of CPU time, {rendering.MEMORY // 2**20} MiB" in REFERENCE
     assert f"{onnx.MAX_NODES:,} nodes, {onnx.MAX_DEPTH} graphs in one another" in REFERENCE
+    assert f"{onnx.MAX_FUNCTIONS:,} functions, and data in {onnx.MAX_LOCATIONS:,} other files" in REFERENCE
+    assert f"Beyond {onnx.MAX_DOMAINS:,} domains" in REFERENCE
     assert f"up to {operations.MAX_NAME} characters" in GUIDE
 
 

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import IO, Any
 
 from apps.models.formats.safetensors import Malformed
+from apps.models.formats.templates import MAX_LENGTH, MAX_TEMPLATES
 
 MAX_TENSORS, MAX_KEYS, MAX_TEXT, MAX_ARRAY = 100_000, 10_000, 16 * 2**20, 10_000_000
-MAX_KEPT = 2**20  # bytes of a text that is kept; all others are passed over
+MAX_KEPT = 4 * MAX_LENGTH + 4  # bytes of a text that is kept: a template that is too long still is; the rest isn't read
 MAX_STRINGS = 4_000_000  # texts in all arrays together; the largest vocabularies and merges have a million
 MAX_NAME = 1024  # bytes of a key or a tensor's name
 MAX_DIMENSIONS = 4
 SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 STRING, ARRAY = 8, 9
 TEMPLATE = "tokenizer.chat_template"
+TEXTS = frozenset({"general.architecture", "general.license"})
 ALIGNMENT = 32  # bytes, where the file doesn't say otherwise
 BLOCKS = {
     0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34),
@@ -67,15 +69,14 @@ class Reader:
         """One number."""
         return struct.unpack(form, self.exactly(struct.calcsize(form)))[0]
 
-    def text(self, most: int = MAX_KEPT) -> str:
-        """One text; an empty one for what is longer than is kept."""
+    def text(self, most: int) -> str:
+        """One text, as far as it is kept."""
         length = self.number("<Q")
         if length > MAX_TEXT:
             raise Malformed("a text in the header is longer than possible")
-        if length > most:
-            self.skip(length)
-            return ""
-        return self.exactly(length).decode(errors="replace")
+        kept = self.exactly(min(length, most))
+        self.skip(length - len(kept))
+        return kept.decode(errors="replace")
 
     def name(self) -> str:
         """A text that is a key or a tensor's name."""
@@ -128,12 +129,18 @@ def read(path: Path) -> Header:
 
 
 def _metadata(reader: Reader, keys: int) -> dict[str, Any]:
+    """What is used of it: numbers, and few texts."""
     values: dict[str, Any] = {}
+    templates = 0
     for _ in range(keys):
         name = reader.name()
         if name in values:
             raise Malformed(f"the header says {name[:60]!r} twice")
-        values[name] = reader.value(name.startswith(("general.", TEMPLATE)))
+        is_template = name.startswith(TEMPLATE) and templates <= MAX_TEMPLATES
+        kept = is_template or name in TEXTS
+        found = reader.value(kept)
+        templates += is_template and isinstance(found, str)
+        values[name] = None if isinstance(found, str) and not kept else found
     return values
 
 

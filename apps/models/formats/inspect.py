@@ -4,7 +4,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from apps.models.formats import documents, gguf, onnx, safetensors, safety, tokenizers
+from apps.models.formats import documents, gguf, onnx, safetensors, safety, templates, tokenizers
 from apps.models.formats.documents import MAX_JSON
 from apps.models.formats.facts import Facts
 from apps.models.formats.safetensors import Malformed
@@ -16,6 +16,7 @@ from modelyard.language import english
 
 __all__ = ["PICKLES", "Facts", "inspect"]
 MAX_SHARD_NAME = 200  # characters
+CUSTOM_SHOWN = 10  # domains of operators
 LICENCE_FILES = re.compile(r"^(LICEN[CS]E|COPYING)(\.\w+)?$", re.IGNORECASE)
 TOKENIZER_STEP = "Use the tokenizer of the model it was made from."
 TASKS = {
@@ -67,9 +68,10 @@ def _onnx(folder: Path, paths: list[str], facts: Facts) -> None:
             step = "Export it again (optimum-cli export onnx), with the data files beside it."
             raise Blocked("MYI012", f"{path} can't be used: {error}.", step) from None
         facts.parameter_count = max(facts.parameter_count or 0, graph.parameters)
-        custom |= set(graph.custom)
+        if len(custom) < CUSTOM_SHOWN:
+            custom |= graph.custom
     if custom:
-        shown = ", ".join(f"{domain[:60]!r}" for domain in sorted(custom)[:10])
+        shown = ", ".join(f"{domain[:60]!r}" for domain in sorted(custom)[:CUSTOM_SHOWN])
         step = "It runs only where that library is loaded, which runs its code. Export it with the standard operators."
         facts.warn("MYI024", f"The graph uses operators of {shown}, which a library of somebody's brings.", step)
     else:
@@ -125,7 +127,8 @@ def _gguf(folder: Path, paths: list[str], facts: Facts) -> None:
         if (facts.parameter_count or 0) >= 2**63:
             step = "Download or convert them again."
             raise Blocked("MYI014", "The files claim more numbers than any file holds.", step)
-        facts.chat_templates += [Template(f"{key} of {path}", text) for key, text in header.templates.items()]
+        found = (Template(f"{key} of {path}", text) for key, text in header.templates.items())
+        templates.keep(facts.chat_templates, found)
         if header.vocabulary > tokenizers.MAX_VOCABULARY:
             facts.block("MYI026", f"{path}: its vocabulary has {header.vocabulary} tokens.", TOKENIZER_STEP)
     facts.passed("MYI014", f"{len(paths)} GGUF header(s) are consistent.")

@@ -17,6 +17,12 @@ MAX_FIELDS = 8_000_000  # of a whole file; more is an attack on the reader
 MAX_NODES = 1_000_000  # of a graph with what is in it; the largest in use have a tenth of that
 MAX_DEPTH = 16  # graphs in the nodes of graphs
 MAX_EXTERNAL = 500_000  # tensors in other files
+MAX_LOCATIONS = 20_000  # different files that they are in
+MAX_LOCATION = 4096  # bytes of the name of one
+MAX_FUNCTIONS = 20_000  # that a file defines; those in use define some hundreds
+MAX_GRAPHS = 16  # pieces that the graph of a model comes in; all in use have one
+MAX_DOMAINS = 1000  # of operators, that are remembered of each kind
+MAX_DOMAIN = 255  # bytes of the name of one
 MODEL_IR_VERSION, MODEL_GRAPH, MODEL_OPSET, MODEL_FUNCTION = 1, 7, 8, 25
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_SPARSE = 1, 5, 11, 12, 15
 NODE_ATTRIBUTE, NODE_DOMAIN = 5, 7
@@ -54,14 +60,10 @@ class Graph:
     outputs: int = 0
     parameters: int = 0
     external: list[External] = field(default_factory=list)
-    domains: set[str] = field(default_factory=set)
     functions: set[str] = field(default_factory=set)
     """Domains whose operators the file itself defines from others."""
-
-    @property
-    def custom(self) -> list[str]:
-        """Domains whose operators need a library of somebody's."""
-        return sorted(self.domains - KNOWN_DOMAINS - self.functions)
+    custom: set[str] = field(default_factory=set)
+    """Domains whose operators need a library of somebody's."""
 
 
 def read(path: Path) -> Graph:
@@ -98,20 +100,27 @@ class _Walk:
         self.data = data
         self.graph = Graph()
         self.left = MAX_FIELDS
+        self.locations: dict[str, str] = {}
 
     def model(self) -> Graph:
         """The whole file."""
         graph = self.graph
-        functions = list(self._head())
+        graphs, functions = self._head()
+        for span in functions:
+            self._defines(span)
+        for span in graphs:
+            self._graph(span, 1)
         if not graph.nodes or not graph.outputs:
             raise Malformed("its graph has no nodes or no outputs")
         for span in functions:
             self._function(span)
         return graph
 
-    def _head(self) -> Iterator[Span]:
-        """The model's own fields, then its graph; answers where its functions are."""
-        graph, graphs = self.graph, []
+    def _head(self) -> tuple[list[Span], list[Span]]:
+        """The model's own fields; answers where its graph and its functions are."""
+        graph = self.graph
+        graphs: list[Span] = []
+        functions: list[Span] = []
         for number, value in self._fields((0, len(self.data))):
             if number == MODEL_IR_VERSION and isinstance(value, int):
                 graph.ir_version = value
@@ -120,13 +129,14 @@ class _Walk:
             elif number == MODEL_GRAPH:
                 graphs.append(value)
             elif number == MODEL_FUNCTION:
-                yield value
+                functions.append(value)
             elif number == MODEL_OPSET:
                 self._opset(value)
+            if len(graphs) > MAX_GRAPHS or len(functions) > MAX_FUNCTIONS:
+                raise Malformed("it has more functions or graphs than a model has")
         if not graphs or not 1 <= graph.ir_version < 1000:
             raise Malformed("it has no graph, or no format version")
-        for span in graphs:
-            self._graph(span, 1)
+        return graphs, functions
 
     def _graph(self, span: Span, depth: int) -> None:
         if depth > MAX_DEPTH:
@@ -152,11 +162,12 @@ class _Walk:
             if isinstance(value, int):
                 continue
             if number == NODE_DOMAIN:
-                domain = _text(self.data, value)
+                domain = _domain(self.data, value)
             elif number == NODE_ATTRIBUTE:
                 self._attribute(value, depth)
-        if len(self.graph.domains) < 100:
-            self.graph.domains.add(domain)
+        foreign = domain not in KNOWN_DOMAINS and domain not in self.graph.functions
+        if foreign and len(self.graph.custom) < MAX_DOMAINS:
+            self.graph.custom.add(domain)
 
     def _attribute(self, span: Span, depth: int) -> None:
         for number, value in self._fields(span):
@@ -169,13 +180,20 @@ class _Walk:
             elif number in ATTRIBUTE_GRAPHS:
                 self._graph(value, depth + 1)
 
+    def _defines(self, span: Span) -> None:
+        """The domain of a function. Operators of one that isn't remembered any more count as somebody's."""
+        domain = ""
+        for number, value in self._fields(span):
+            if number == FUNCTION_DOMAIN and not isinstance(value, int):
+                domain = _domain(self.data, value)
+        if len(self.graph.functions) < MAX_DOMAINS:
+            self.graph.functions.add(domain)
+
     def _function(self, span: Span) -> None:
         for number, value in self._fields(span):
             if isinstance(value, int):
                 continue
-            if number == FUNCTION_DOMAIN:
-                self.graph.functions.add(_text(self.data, value))
-            elif number == FUNCTION_NODE:
+            if number == FUNCTION_NODE:
                 self._node(value, 1)
             elif number == FUNCTION_ATTRIBUTE:
                 self._attribute(value, 1)
@@ -224,10 +242,15 @@ class _Walk:
                 raise Malformed("it has more tensors in other files than a model has")
 
     def _entry(self, span: Span, external: External) -> None:
-        texts = {n: _text(self.data, value) for n, value in self._fields(span) if not isinstance(value, int)}
-        key, value = texts.get(1, ""), texts.get(2, "")
+        texts = {1: "", 2: ""}
+        for number, where in self._fields(span):
+            if number in texts and not isinstance(where, int):
+                texts[number] = _text(self.data, where, MAX_LOCATION)
+        key, value = texts[1], texts[2]
         if key == "location":
-            external.location = value
+            external.location = self.locations.setdefault(value, value)
+            if len(self.locations) > MAX_LOCATIONS:
+                raise Malformed("its tensors are in more other files than a model has")
         elif key in {"offset", "length"}:
             if not (value.isascii() and value.isdecimal()) or len(value) > 18:
                 raise Malformed("a tensor's place in another file is no number")
@@ -237,10 +260,10 @@ class _Walk:
         domain, version = "", 0
         for number, value in self._fields(span):
             if number == 1 and not isinstance(value, int):
-                domain = _text(self.data, value)
+                domain = _domain(self.data, value)
             elif number == 2 and isinstance(value, int):
                 version = value
-        if len(self.graph.opsets) < 100:
+        if len(self.graph.opsets) < MAX_DOMAINS:
             self.graph.opsets[domain] = version
 
     def _fields(self, span: Span) -> Iterator[tuple[int, int | Span]]:
@@ -270,8 +293,18 @@ class _Walk:
             position += length
 
 
-def _text(data: mmap.mmap, span: Span) -> str:
-    return data[span[0] : min(span[1], span[0] + 4096)].decode(errors="replace")
+def _text(data: mmap.mmap, span: Span, most: int) -> str:
+    return data[span[0] : min(span[1], span[0] + most)].decode(errors="replace")
+
+
+def _domain(data: mmap.mmap, span: Span) -> str:
+    """Whole, and as it stands there: two that only look the same aren't."""
+    if span[1] - span[0] > MAX_DOMAIN:
+        raise Malformed("a domain of operators has a longer name than possible")
+    try:
+        return data[span[0] : span[1]].decode()
+    except UnicodeDecodeError:
+        raise Malformed("the name of a domain of operators is no text") from None
 
 
 def _packed(data: mmap.mmap, span: Span) -> list[int]:

@@ -61,8 +61,8 @@ def everything(folder: Path, paths: list[str], facts: Facts) -> None:
     code, found = [path for path in paths if path.lower().endswith(CODE)], facts.chat_templates
     for path, value in documents.every(folder, [path for path in paths if path not in OWN_READERS], facts.policy):
         code += _code(path, value)
-        found += templates.of_document(path, value)
-    found += templates.of_files(folder, paths)
+        templates.keep(found, templates.of_document(path, value))
+    templates.keep(found, templates.of_files(folder, paths))
     facts.passed("MYI025", "JSON files are bounded, and say everything once.")
     _own_code(code, facts)
     _templates(found, facts)

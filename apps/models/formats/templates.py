@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,10 +46,20 @@ def of_files(folder: Path, paths: list[str]) -> Iterator[Template]:
                 yield Template(path, file.read(MAX_LENGTH + 1))
 
 
+def keep(kept: list[Template], more: Iterable[Template]) -> None:
+    """Add them, as far as it takes to see that there are too many, or that one is too long."""
+    for template in more:
+        if len(kept) > MAX_TEMPLATES:
+            return
+        kept.append(Template(template.where, template.text[: MAX_LENGTH + 1]))
+
+
 def check(found: list[Template], policy: Policy) -> list[str]:
     """Render each; blocks what goes beyond the sandbox or its limits, and answers what is wrong with the others."""
     if len(found) > MAX_TEMPLATES:
-        policy.block("MYI027", f"The model has {len(found)} chat templates.", f"Keep {MAX_TEMPLATES} of them.")
+        policy.block(
+            "MYI027", f"The model has more than {MAX_TEMPLATES} chat templates.", f"Keep {MAX_TEMPLATES} of them."
+        )
     problems = []
     for template in policy.each(found[:MAX_TEMPLATES]):
         if len(template.text) > MAX_LENGTH:
