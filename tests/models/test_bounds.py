@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from apps.models import names, zips
+from apps.models import credentials, names, zips
 from apps.models.bundles import manifest
 from apps.models.formats import gguf, inspect, onnx, templates
 from apps.models.formats.safetensors import Malformed
@@ -169,3 +170,28 @@ def test_a_function_of_two_domains_defines_the_last(tmp_path: Path) -> None:
     two = field(25, field(10, b"evil") + field(10, b"own"))
     (tmp_path / "m.onnx").write_bytes(model("evil", "own", more=two))
     assert onnx.read(tmp_path / "m.onnx").custom == {"evil"}
+
+
+def test_what_is_nearly_a_token_again_and_again_takes_no_time(tmp_path: Path) -> None:
+    for text in ("-eyJ" * 250_000, f"{'-eyJ' * 125_000}.eyJ{'-eyJ' * 125_000}", "a.eyJaaaaaaaaaa" * 70_000):
+        began = time.process_time()
+        credentials.redacted(text)
+        assert time.process_time() - began < 5
+
+
+def test_a_token_is_found_behind_a_hyphen_too() -> None:
+    token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P"
+    for text in (token, f"Bearer {token}", f"x-{token}", f'"{token}"'):
+        assert "zjgNry" not in credentials.redacted(text)
+        assert "eyJzd" not in credentials.redacted(text)
+    assert credentials.redacted("torch.nn.modules.linear-layers.eyJ") == "torch.nn.modules.linear-layers.eyJ"
+
+
+def test_of_very_many_credentials_the_first_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(onnx_bytes())
+    folder = "x" * 200
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "keys.txt").write_text("AKIAABCDEFGHIJKLMNOP\n" * 60_000)
+    with below(14 * MB):
+        facts = inspect(tmp_path, ["model.onnx", f"{folder}/keys.txt"])
+    assert "59995 more" in next(found.finding for found in facts.findings if found.rule == "MYI029")

@@ -101,17 +101,19 @@ def _templates(found: list[Template], facts: Facts) -> None:
 
 def _credentials(folder: Path, paths: list[str], facts: Facts) -> None:
     files = [path for path in paths if credentials.is_kept_for_credentials(path)]
-    places = [
-        f"{kind} in line {line} of {path}"
-        for path in facts.policy.each(paths)
-        if path not in files
-        for line, kind in credentials.found(folder, path)
-    ]
-    facts.left_out += [path for path in files if path not in facts.left_out]
+    places: list[str] = []
+    count, without = 0, set(files)
+    for path in facts.policy.each(paths):
+        for line, kind in credentials.found(folder, path) if path not in without else ():
+            count += 1
+            if count <= SHOWN:
+                places.append(f"{kind} in line {line} of {path}")
+    known = set(facts.left_out)
+    facts.left_out += [path for path in files if path not in known]
     if files or places:
         parts = [f"left out, because such files hold credentials: {', '.join(files[:SHOWN])}"] if files else []
-        parts += [f"there seems to be {', '.join(places[:SHOWN])}"] if places else []
-        more = len(files[SHOWN:]) + len(places[SHOWN:])
+        parts += [f"there seems to be {', '.join(places)}"] if places else []
+        more = len(files[SHOWN:]) + count - len(places)
         said = "; ".join(parts) + (f"; {more} more" if more else "")
         step = "Revoke them where they are from: everybody who has the model has them. Then import it without them."
         facts.warn("MYI029", f"{said[:1].upper()}{said[1:]}.", step)
