@@ -34,8 +34,8 @@ REPORT_EVERY = 1.0  # seconds
 MAX_ATTEMPTS = 3
 UNPACK_SHARE = 90  # percent of the progress bar
 STRAY_AFTER = 24 * 3600  # seconds after which files nobody knows are removed
-KEEP_ARCHIVE = frozenset({"MYI008"}) | adapters.MENDED_BY_BASE | overrides.OVERRIDABLE
-"""Rules whose findings pass without another archive, or that people may override: it is kept for a retry."""
+KEEP_ARCHIVE = frozenset({"MYI008", "MYI019"}) | adapters.MENDED_BY_BASE | overrides.OVERRIDABLE
+"""Rules whose findings may pass without another archive, or that people may override: it is kept for a retry."""
 
 
 class Lost(Exception):
@@ -96,7 +96,8 @@ class Import:
     def _import(self) -> None:
         hub = HubOrigin.objects.filter(model_id=self.id).first()
         number = Model.objects.values_list("revision", flat=True).get(pk=self.id) + int(self.updating)
-        self.policy = Policy(overrides.of_revision(self.id, number), alive=self._alive)
+        decided = overrides.of_revision(self.id, number)
+        self.policy = Policy(decided, alive=self._alive, seconds=settings.CHECK_SECONDS)
         made = storage.begun(self.id) if hub else storage.fresh(self.id)
         try:
             origin = BundleOrigin.objects.filter(model_id=self.id).first()

@@ -3,6 +3,7 @@
 `docs/reference/import-rules.md` says the same; a test compares the two.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -12,6 +13,10 @@ from django.utils.translation import gettext_lazy as _
 from apps.models.credentials import redacted
 from apps.models.models import Level
 
+TOO_SLOW = (
+    "Look at what is in the files: headers and small files are checked, which takes little time however large the "
+    "weights are. If they are wanted, ask the operator to raise MODELYARD_CHECK_SECONDS, then retry the import."
+)
 SHOWN = 5  # findings of one overridden rule; the rest are counted
 
 
@@ -57,18 +62,26 @@ class Blocked(Exception):
 class Policy:
     """What people decided of this import: rules that were overridden, and by whom and why.
 
-    `alive` is called between files, so that whoever checks very many of them is still known to be at it.
+    `alive` is called between files, so that whoever checks very many of them is still known to be at it. All of them
+    together may take so many `seconds`, from the first one on; 0: any.
     """
 
     overridden: Mapping[str, str] = field(default_factory=dict)
     findings: list[Found] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     alive: Callable[[], None] = lambda: None
+    seconds: float = 0
+    began: float = 0
 
     def each[T](self, things: Iterable[T]) -> Iterator[T]:
-        """One after the other, with a sign of life before each."""
+        """One after the other, with a sign of life before each. Blocked when the time is over."""
         for thing in things:
             self.alive()
+            now = time.monotonic()
+            self.began = self.began or now
+            if self.seconds and now - self.began > self.seconds:
+                said = f"Checking the files takes longer than the {self.seconds:g} seconds that it may."
+                raise Blocked("MYI019", said, TOO_SLOW)
             yield thing
 
     def block(self, rule: str, finding: str, next_step: str) -> None:
@@ -128,6 +141,7 @@ RULES = {
             _("Archives and programs under other names are looked into by nobody, until something opens them."),
             overridable=True,
         ),
+        Rule("MYI019", _("The checks end in time"), Level.BLOCK),
         Rule("MYI020", _("The tokenizer can be read"), Level.BLOCK),
         Rule("MYI021", _("The configuration can be read"), Level.BLOCK),
         Rule("MYI022", _("The model brings no code of its own"), Level.WARN),

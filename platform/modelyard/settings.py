@@ -221,6 +221,7 @@ UPLOAD_QUOTA_BYTES = environment.number("UPLOAD_QUOTA_BYTES", 0)  # of one perso
 UPLOADS_TOTAL_BYTES = environment.number("UPLOADS_TOTAL_BYTES", 0)  # of all unfinished uploads; 0: what the disk takes
 UPLOAD_EXPIRES_SECONDS = environment.number("UPLOAD_EXPIRES_SECONDS", 7 * 86_400)  # after the last byte of one
 MAX_UNPACKED_BYTES = environment.number("MAX_UNPACKED_BYTES", 256 * 2**30)
+CHECK_SECONDS = environment.number("CHECK_SECONDS", 3600)  # that checking the files of one import may take; 0: any
 HUB_ENDPOINT = environment.hub_endpoint()  # or a mirror of it
 HUB_STALL_SECONDS = environment.number("HUB_STALL_SECONDS", 60)  # without a byte, after which a download is begun anew
 CATALOGUE = environment.names("CATALOGUE")  # files, folders and bundles of the operator's, beside what ships

@@ -1,6 +1,7 @@
 """Hostile files of a few MB: what reading them takes stays far below what they ask for."""
 
 import io
+import json
 import struct
 import time
 import tracemalloc
@@ -10,13 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.models import User
 
-from apps.models import credentials, names, zips
+from apps.models import credentials, names, operations, pipeline, storage, zips
 from apps.models.bundles import manifest
 from apps.models.formats import gguf, inspect, onnx, templates
 from apps.models.formats.safetensors import Malformed
-from apps.models.rules import Blocked
-from tests.models.conftest import onnx_bytes
+from apps.models.models import Status
+from apps.models.rules import Blocked, Policy
+from tests.models.conftest import Zip, good, onnx_bytes, safetensors_bytes
 from tests.models.test_headers import gguf_bytes
 
 MB = 2**20
@@ -170,6 +173,42 @@ def test_a_function_of_two_domains_defines_the_last(tmp_path: Path) -> None:
     two = field(25, field(10, b"evil") + field(10, b"own"))
     (tmp_path / "m.onnx").write_bytes(model("evil", "own", more=two))
     assert onnx.read(tmp_path / "m.onnx").custom == {"evil"}
+
+
+def test_an_index_of_shards_is_read_once_with_signs_of_life(tmp_path: Path) -> None:
+    paths = [f"model-{number}.safetensors" for number in range(60)]
+    for path in paths:
+        (tmp_path / path).write_bytes(safetensors_bytes())
+    index = {"weight_map": {str(number): paths[number % 60] for number in range(20_000)}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    signs = 0
+
+    def alive() -> None:
+        nonlocal signs
+        signs += 1
+
+    began = time.process_time()
+    inspect(tmp_path, paths, Policy(alive=alive))
+    once = time.process_time() - began
+    assert 20_000 < signs < 40_000
+    assert once < 8, "it takes a fraction of a second, and 60 times that if each shard reads the index"
+
+
+def test_checks_that_take_too_long_end_and_are_done_again_when_there_is_more_time(
+    make_zip: Zip, person: User, settings
+) -> None:
+    settings.CHECK_SECONDS = 0.000001
+    model = operations.import_file(make_zip(good()), "tiny", by=person)
+    pipeline.run(model.pk)
+    model.refresh_from_db()
+    assert (model.status, model.failure_code) == (Status.IMPORT_FAILED, "MYI019")
+    assert "MODELYARD_CHECK_SECONDS" in model.next_step
+    assert storage.upload(model.pk).exists()
+    settings.CHECK_SECONDS = 3600
+    operations.retry(model, by=person)
+    pipeline.run(model.pk)
+    model.refresh_from_db()
+    assert model.status == Status.READY, model.failure
 
 
 def test_what_is_nearly_a_token_again_and_again_takes_no_time(tmp_path: Path) -> None:

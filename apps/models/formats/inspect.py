@@ -17,6 +17,7 @@ from modelyard.language import english
 __all__ = ["PICKLES", "Facts", "inspect"]
 MAX_SHARD_NAME = 200  # characters
 CUSTOM_SHOWN = 10  # domains of operators
+MISSING_SHOWN = 5  # files that an index names
 LICENCE_FILES = re.compile(r"^(LICEN[CS]E|COPYING)(\.\w+)?$", re.IGNORECASE)
 TOKENIZER_STEP = "Use the tokenizer of the model it was made from."
 TASKS = {
@@ -86,23 +87,29 @@ def _safetensors(folder: Path, paths: list[str], facts: Facts) -> None:
             total += safetensors.parameters(folder / path)
         except Malformed as error:
             raise Blocked("MYI013", f"{path} can't be used: {error}.", "Save it again, or copy it again.") from None
-    for path in paths:
-        _shards(folder, path)
+    for parent in facts.policy.each(sorted({PurePosixPath(path).parent for path in paths})):
+        _shards(folder / parent, facts.policy)
     facts.parameter_count = facts.parameter_count or total
     facts.passed("MYI013", f"{len(paths)} safetensors file(s) with {total:,} weights are consistent.")
 
 
-def _shards(folder: Path, path: str) -> None:
-    index = folder / PurePosixPath(path).parent / "model.safetensors.index.json"
+def _shards(folder: Path, policy: Policy) -> None:
+    """Every file that the index of a folder names is there; many tensors name the same."""
+    index = folder / "model.safetensors.index.json"
     if not index.is_file():
         return
     named = _json(index, "MYI013").get("weight_map")
-    names = list(named.values()) if isinstance(named, dict) else []
-    missing = {str(name)[:200] for name in names if not _is_beside(index, name)}
+    there: set[str] = set()
+    missing: set[str] = set()
+    for name in policy.each(named.values() if isinstance(named, dict) else ()):
+        if isinstance(name, str) and name in there:
+            continue
+        if _is_beside(index, name):
+            there.add(name)
+        elif len(missing) < MISSING_SHOWN:
+            missing.add(str(name)[:200])
     if missing:
-        raise Blocked(
-            "MYI013", f"The index names files that are missing: {', '.join(sorted(missing)[:5])}.", "Add them."
-        )
+        raise Blocked("MYI013", f"The index names files that are missing: {', '.join(sorted(missing))}.", "Add them.")
 
 
 def _is_beside(index: Path, name: Any) -> bool:
