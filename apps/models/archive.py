@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from apps.models import hashing, names, zips
-from apps.models.formats.suffixes import ARCHIVES
+from apps.models.formats import contents
 from apps.models.rules import Blocked, Policy
 
 CHUNK = 1024 * 1024
@@ -54,10 +54,11 @@ def look(archive: zipfile.ZipFile, limit: int, policy: Policy | None = None) -> 
     infos = [info for info in archive.infolist() if not JUNK.search(info.filename.replace("\\", "/"))]
     if len(infos) > MAX_ENTRIES:
         raise Blocked("MYI006", f"The archive has {len(infos)} entries.", f"Keep it to {MAX_ENTRIES} files.")
-    entries = [Entry(info, _safe(info, policy)) for info in infos if not _directory(info)]
+    entries = [Entry(info, _safe(info)) for info in infos if not _directory(info)]
     if not entries:
         raise Blocked("MYI001", "The archive holds no files.", "Put the model's files into the zip.")
     entries = _without_top_folder(entries)
+    contents.no_archives([entry.path for entry in entries], policy)  # before they are unpacked
     _no_doubles(entries)
     _plausible(entries, limit)
     return entries
@@ -140,7 +141,7 @@ def _directory(info: zipfile.ZipInfo) -> bool:
     return info.is_dir() or stat.S_ISDIR(info.external_attr >> 16)
 
 
-def _safe(info: zipfile.ZipInfo, policy: Policy) -> str:
+def _safe(info: zipfile.ZipInfo) -> str:
     """The entry's path, if nothing about it is dangerous."""
     name = unicodedata.normalize("NFC", info.filename)
     shown = name[:100].encode("unicode_escape").decode()
@@ -161,9 +162,6 @@ def _safe(info: zipfile.ZipInfo, policy: Policy) -> str:
         raise Blocked("MYI003", f"The entry {shown} is a link or a special file.", step)
     if info.flag_bits & 0x1:
         raise Blocked("MYI007", f"The entry {shown} is encrypted.", "Make the zip without a password.")
-    if name.lower().endswith(ARCHIVES):
-        step = "Unpack it, and put its files into the zip."
-        policy.block("MYI005", f"The entry {shown} is an archive itself.", step)
     if info.compress_type not in METHODS:
         step = "Make the zip with the usual method (deflate), or without compression."
         raise Blocked("MYI006", f"The entry {shown} is packed by a method of its own.", step)

@@ -88,9 +88,10 @@ class Policy:
         """End the import by this rule; if it was overridden, note that it would have ended here."""
         if rule not in self.overridden:
             raise Blocked(rule, finding, next_step)
+        found = Found(rule, Level.WARN, printable(finding), self.overridden[rule])
         self.counts[rule] = self.counts.get(rule, 0) + 1
-        if self.counts[rule] <= SHOWN:
-            self.findings.append(Found(rule, Level.WARN, printable(finding), self.overridden[rule]))
+        if self.counts[rule] <= SHOWN and found not in self.findings:
+            self.findings.append(found)
 
 
 RULES = {
@@ -102,9 +103,9 @@ RULES = {
         Rule("MYI004", _("No name stands twice, in any spelling"), Level.BLOCK),
         Rule(
             "MYI005",
-            _("No archive inside the archive"),
+            _("No file is an archive of its own"),
             Level.BLOCK,
-            _("Archives inside the archive hide files from every other check."),
+            _("Archives among the files hide what is in them from every other check."),
             overridable=True,
         ),
         Rule("MYI006", _("Size, number and compression of entries are plausible"), Level.BLOCK),

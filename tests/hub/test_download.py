@@ -288,6 +288,14 @@ def test_weights_that_lie_are_refused_after_the_download_too(hub: Hub, bring: Br
     assert not list(Path(settings.MODELS_DIR).glob(f"{model.pk}*"))
 
 
+def test_an_archive_is_refused_where_it_was_asked_for_and_left_where_not(hub: Hub, bring: Bring) -> None:
+    hub.repos["acme/nested"] = Repo({**files(), "payload.zip": b"PK", "payload.tgz": b"\x1f\x8b", "a.whl": b"PK"})
+    asked = bring("acme/nested", patterns=("*.safetensors", "*.zip"))
+    assert (asked.status, asked.failure_code) == (Status.IMPORT_FAILED, "MYI005")
+    model = bring("acme/nested", name="plain")
+    assert (model.status, content(model)) == (Status.READY, taken())
+
+
 def test_a_licence_that_only_the_hub_states_is_no_warning(hub: Hub, bring: Bring) -> None:
     hub.repos["acme/plain"] = Repo({"model.safetensors": weights()}, card={"license": "mit"})
     model = bring("acme/plain")

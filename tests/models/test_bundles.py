@@ -229,21 +229,27 @@ def test_a_name_that_stands_twice_in_two_spellings_is_refused(bundle: Path, pers
     assert run(person).failure_code == "MYI004"
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "rule"),
+    [("model.safetensors", b"\xff" * 64, "MYI013"), ("extra/payload.zip", b"PK\x03\x04" + bytes(60), "MYI005")],
+)
 def test_the_rules_of_every_import_hold_for_bundles_too(
-    make_zip: Zip, imported: Imported, tmp_path: Path, settings, person: User
+    make_zip: Zip, imported: Imported, tmp_path: Path, settings, person: User, name: str, data: bytes, rule: str
 ) -> None:
-    """A bundle whose sums are right but whose weights lie."""
+    """A bundle whose sums are right, but whose weights lie, or with an archive in it."""
     made = imported(make_zip({"model.safetensors": safetensors_bytes(), "config.json": config()}, "Tiny model.zip"))
     making.make([making.Item(made)], tmp_path / "bundle", lambda *_: None)
     models.delete(made, by=None)
-    weights = tmp_path / "bundle/models/tiny-model/model.safetensors"
-    weights.write_bytes(b"\xff" * 64)
+    path = tmp_path / "bundle/models/tiny-model" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
     whole = json.loads((tmp_path / "bundle/manifest.json").read_text())
-    row = next(each for each in whole["models"][0]["files"] if each["path"] == "model.safetensors")
-    row.update(size=64, sha256=hashlib.sha256(b"\xff" * 64).hexdigest())
+    rows = [each for each in whole["models"][0]["files"] if each["path"] != name]
+    rows.append({"path": name, "size": 64, "sha256": hashlib.sha256(data).hexdigest()})
+    whole["models"][0]["files"] = rows
     (tmp_path / "bundle/manifest.json").write_text(json.dumps(whole))
     settings.CATALOGUE = [str(tmp_path / "bundle")]
-    assert run(person).failure_code == "MYI013"
+    assert run(person).failure_code == rule
 
 
 def test_a_disk_that_was_pulled_out_and_is_back_goes_on_by_retry(bundle: Path, person: User) -> None:

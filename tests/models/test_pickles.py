@@ -1,5 +1,6 @@
 """Pickles: what loading one would import is told without loading it, and no way round the list is open."""
 
+import bz2
 import io
 import pickle
 import struct
@@ -141,6 +142,9 @@ DISGUISES = {
     "weights.data": ("MYI018", torch_zip(EVIL)),
     "tokenizer.model": ("MYI018", b"\x7fELF" + bytes(60)),
     "extra.dat": ("MYI018", b"\x1f\x8b\x08\x00" + bytes(60)),
+    "flags.dat": ("MYI018", b"\x1f\x8b\x08\x1c" + bytes(60)),
+    "fast.dat": ("MYI018", bz2.compress(EVIL, 1)),
+    "empty.dat": ("MYI018", bz2.compress(b"", 8) + bz2.compress(EVIL)),
     "README": ("MYI018", bytes(257) + b"ustar" + bytes(250)),
     "other.dat": ("MYI018", b"\x89HDF\r\n\x1a\n" + bytes(60)),
 }  # fmt: skip

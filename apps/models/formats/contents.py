@@ -1,5 +1,6 @@
 """What a file really is: by its content, whatever its name says."""
 
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from apps.models.formats import pickles
@@ -7,12 +8,14 @@ from apps.models.formats.suffixes import ARCHIVES, PICKLES
 from apps.models.rules import Policy
 
 PROGRAMS = (".so", ".dll", ".dylib", ".exe", ".pyd")
+BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
+"""What follows the level of a bzip2 stream: a block, or the end of an empty stream, behind which another may begin."""
 MAGICS: dict[bytes, tuple[str, tuple[str, ...]]] = {
     b"PK\x03\x04": ("a zip archive", ()),
     b"PK\x05\x06": ("a zip archive", ()),
-    b"\x1f\x8b\x08\x00": ("a gzip archive", ()),
-    b"\x1f\x8b\x08\x08": ("a gzip archive", ()),
-    b"BZh91AY&SY": ("a bzip2 archive", ()),
+    b"PK\x07\x08": ("a zip archive", ()),
+    b"\x1f\x8b\x08": ("a gzip archive", ()),
+    **{b"BZh%d%b" % (level, block): ("a bzip2 archive", ()) for level in range(1, 10) for block in BZIP2_BLOCKS},
     b"\xfd7zXZ\x00": ("an xz archive", ()),
     b"7z\xbc\xaf\x27\x1c": ("a 7-Zip archive", ()),
     b"Rar!\x1a\x07": ("a RAR archive", ()),
@@ -26,6 +29,14 @@ MAGICS: dict[bytes, tuple[str, tuple[str, ...]]] = {
 """How files begin, what that makes them, and the names that say so."""
 TAR = (257, b"ustar")
 STEP = "Find out what it is; give it its own name, or leave it out, and import again."
+
+
+def no_archives(paths: Iterable[str], policy: Policy) -> None:
+    """No file is an archive of its own, which hides from all other checks what is in it."""
+    for path in paths:
+        if path.lower().endswith(ARCHIVES):
+            step = "Unpack it, and import its files beside the others."
+            policy.block("MYI005", f"{path[:200]} is an archive itself.", step)
 
 
 def check(folder: Path, paths: list[str], data: set[str], policy: Policy) -> None:

@@ -53,6 +53,8 @@ def _pickles_only(found: dict[str, pickles.Pickle], kept: list[str], facts: Fact
 
 def everything(folder: Path, paths: list[str], facts: Facts) -> None:
     """The rest, for every model. Blocked where a rule says so."""
+    contents.no_archives(paths, facts.policy)
+    facts.passed("MYI005", "No file is an archive.")
     names.check(paths, facts.policy)
     facts.passed("MYI009", "Every name is possible on every disk.")
     contents.check(folder, [path for path in paths if path not in facts.left_out], facts.data, facts.policy)

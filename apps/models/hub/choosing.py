@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 WEIGHTS = (".safetensors", ".onnx", ".gguf")
 NEVER = re.compile(
     r"(^|/)(\.git|\.cache|\.DS_Store|__pycache__)|\.(bin|pt|pth|ckpt|pkl|pickle|h5|keras|msgpack|ot|tflite|mlmodel|mlpackage"
-    r"|zip|tar|gz|7z|xz|png|jpe?g|gif|webp|svg|mp4|mp3|wav|pdf|ipynb)$|\.mlpackage/|^(original|runs|coreml|openvino|flax)/",
+    r"|zip|tar|t?gz|bz2|7z|xz|rar|zst|jar|whl|png|jpe?g|gif|webp|svg|mp4|mp3|wav|pdf|ipynb)$|\.mlpackage/|^(original|runs|coreml|openvino|flax)/",
     re.IGNORECASE,
 )
 """Weights of other frameworks, archives, pictures, training logs."""
