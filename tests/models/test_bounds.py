@@ -139,7 +139,7 @@ def model(*nodes: str, functions: list[str] | None = None, more: bytes = b"", te
 
 HOSTILE = {
     "an entry of many fields": model("", tensors=field(5, field(13, b"".join(
-        field(number, b"x" * 3000) for number in range(1, 2000))))),
+        field(number, b"x" * 100) for number in range(1, 60_000))))),
     "tensors in many files": model("", tensors=b"".join(
         field(5, field(13, field(1, b"location") + field(2, str(number).encode() * 50)) + b"\x70\x01")
         for number in range(20_001))),
