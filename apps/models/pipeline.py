@@ -108,14 +108,16 @@ class Import:
             self._report(status=status, stage="Checking the files", progress=UNPACK_SHARE)
             facts = inspect(made, [file.path for file in files], self.policy)
             facts.findings.append(how)
-            paths = [file.path for file in files if file.path not in facts.left_out]
+            left_out = set(facts.left_out)
+            paths = [file.path for file in files if file.path not in left_out]
             base = adapters.take(made, paths, facts, Model.objects.get(pk=self.id).base_model)
             config = deployconfig.take(made, [file.path for file in files], facts) or _recommended(origin, hub)
             if hub:
                 _said_by(hub, facts)
-            for path in facts.left_out:
+            left_out = set(facts.left_out)
+            for path in left_out:
                 storage.discard(made / path)
-            kept = [file for file in files if file.path not in facts.left_out]
+            kept = [file for file in files if file.path not in left_out]
             self._register(made, kept, facts, config, base)
         finally:
             if not hub and self._holds_lease():  # what has been downloaded is kept for the next try

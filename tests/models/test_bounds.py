@@ -234,3 +234,17 @@ def test_of_very_many_credentials_the_first_are_kept(tmp_path: Path) -> None:
     with below(14 * MB):
         facts = inspect(tmp_path, ["model.onnx", f"{folder}/keys.txt"])
     assert "59995 more" in next(found.finding for found in facts.findings if found.rule == "MYI029")
+
+
+def test_of_very_many_names_in_pickles_and_modules_the_first_are_told(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(onnx_bytes())
+    pickled = b"".join(b"cos\n" + f"{number:04}".encode() * 200 + b"\n0" for number in range(190)) + b"N."
+    paths = [f"{number}.pkl" for number in range(150)]
+    for path in paths:
+        (tmp_path / path).write_bytes(pickled)
+    (tmp_path / "modules.json").write_text(json.dumps([{"type": "x" * 60}] * 20_000))
+    with below(16 * MB):
+        facts = inspect(tmp_path, ["model.onnx", "modules.json", *paths])
+    told = {found.rule: found.finding for found in facts.findings}
+    assert "19995 more" in told["MYI022"]
+    assert "145 more" in told["MYI011"]

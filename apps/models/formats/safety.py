@@ -23,28 +23,31 @@ SHOWN = 5
 
 def pickled(folder: Path, paths: list[str], facts: Facts) -> None:
     """Leave pickles out, and say what each would import; a model of nothing else is refused, or kept by permission."""
-    found = {
-        path: pickles.read(folder / path)
-        for path in facts.policy.each(paths)
-        if path.lower().endswith(PICKLES) and path not in facts.data
-    }  # fmt: skip
-    kept = [path for path, one in found.items() if one.allowed]
+    found: dict[str, str] = {}  # what is said of each, for what was read of very many would fill the memory
+    kept: list[str] = []
+    for path in facts.policy.each(paths):
+        if path.lower().endswith(PICKLES) and path not in facts.data:
+            one = pickles.read(folder / path)
+            found[path] = one.said()
+            kept += [path] if one.allowed else []
     if found and not facts.format:
         _pickles_only(found, kept, facts)
-        facts.left_out += [path for path in found if path not in kept]
     else:
-        facts.left_out += found
-    if left_out := [path for path in found if path in facts.left_out]:
-        shown = "; ".join(f"{path} {found[path].said()}" for path in left_out[:SHOWN])
+        kept = []
+    allowed = set(kept)
+    left_out = [path for path in found if path not in allowed]
+    facts.left_out += left_out
+    if left_out:
+        shown = "; ".join(f"{path} {found[path]}" for path in left_out[:SHOWN])
         more = f"; {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
         said = f"Left out, because loading them could run code: {shown}{more}."
         facts.warn("MYI011", said, "Nothing: they aren't needed.")
 
 
-def _pickles_only(found: dict[str, pickles.Pickle], kept: list[str], facts: Facts) -> None:
+def _pickles_only(found: dict[str, str], kept: list[str], facts: Facts) -> None:
     if not kept:
-        path, one = next(iter(found.items()))
-        facts.block("MYI015", f"The only weights are pickles: {path} {one.said()}.", CONVERT)
+        path, said = next(iter(found.items()))
+        facts.block("MYI015", f"The only weights are pickles: {path} {said}.", CONVERT)
     said = f"The only weights ({', '.join(kept[:SHOWN])}) are pickles, a format that can run code when it is loaded."
     facts.block("MYI016", f"{said} Reading them without running them, they would import tensors only.", CONVERT)
     facts.format = Format.PICKLE
@@ -57,16 +60,20 @@ def everything(folder: Path, paths: list[str], facts: Facts) -> None:
     facts.passed("MYI005", "No file is an archive.")
     names.check(paths, facts.policy)
     facts.passed("MYI009", "Every name is possible on every disk.")
-    contents.check(folder, [path for path in paths if path not in facts.left_out], facts.data, facts.policy)
+    left_out = set(facts.left_out)
+    contents.check(folder, [path for path in paths if path not in left_out], facts.data, facts.policy)
     facts.passed("MYI017", "No file is a pickle under another name.")
     facts.passed("MYI018", "Every file is what its name says.")
     code, found = [path for path in paths if path.lower().endswith(CODE)], facts.chat_templates
+    count = len(code)
     for path, value in documents.every(folder, [path for path in paths if path not in OWN_READERS], facts.policy):
-        code += _code(path, value)
+        for one in _code(path, value):
+            code += [one] if len(code) < SHOWN else []
+            count += 1
         templates.keep(found, templates.of_document(path, value))
     templates.keep(found, templates.of_files(folder, paths))
     facts.passed("MYI025", "JSON files are bounded, and say everything once.")
-    _own_code(code, facts)
+    _own_code(code, count, facts)
     _templates(found, facts)
     _credentials(folder, paths, facts)
 
@@ -76,14 +83,14 @@ def _code(path: str, value: Any) -> Iterator[str]:
     keys = {key for key, inner in documents.walk(value) if key in CODE_KEYS and inner}
     yield from (f"{key} in {path}" for key in sorted(keys))
     if PurePosixPath(path).name == "modules.json" and isinstance(value, list):
-        types = [each.get("type") for each in value if isinstance(each, dict)]
+        types = (each.get("type") for each in value if isinstance(each, dict))
         yield from (f"{str(one)[:60]} in {path}" for one in types if one and not OWN_MODULES.match(str(one)))
 
 
-def _own_code(code: list[str], facts: Facts) -> None:
+def _own_code(code: list[str], count: int, facts: Facts) -> None:
     if code:
         step = "It isn't run. Use a model that your runtime supports by itself."
-        more = f" and {len(code) - SHOWN} more" if len(code) > SHOWN else ""
+        more = f" and {count - SHOWN} more" if count > SHOWN else ""
         said = f"The model brings code of its own: {', '.join(code[:SHOWN])}{more}."
         facts.warn("MYI022", said, step)
     else:
