@@ -49,6 +49,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _own_language() -> None:
+    """Django leaves the language of the last request behind."""
+    from django.utils import translation
+
+    translation.deactivate()
+
+
+@pytest.fixture(autouse=True)
 def _empty_valkey() -> None:
     """Every test starts with an empty Valkey."""
     from modelyard import changes
