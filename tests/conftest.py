@@ -57,6 +57,12 @@ def _own_language() -> None:
 
 
 @pytest.fixture(autouse=True)
+def _nobodys_files() -> None:
+    """Every test's database is another one, and the files of all lie in the same folders."""
+    (DATA / "models" / ".installation").unlink(missing_ok=True)
+
+
+@pytest.fixture(autouse=True)
 def _empty_valkey() -> None:
     """Every test starts with an empty Valkey."""
     from modelyard import changes

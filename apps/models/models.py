@@ -208,5 +208,6 @@ class ImportFinding(models.Model):
 from apps.models.bundles.models import BundleOrigin  # noqa: E402, F401 (models live in their packages)
 from apps.models.deployconfig.models import KeptConfig  # noqa: E402, F401
 from apps.models.hub.models import Connection, HubOrigin  # noqa: E402, F401
+from apps.models.installation.models import Installation  # noqa: E402, F401
 from apps.models.overrides.models import RuleOverride  # noqa: E402, F401
 from apps.models.uploads.models import Upload  # noqa: E402, F401

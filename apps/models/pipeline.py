@@ -1,5 +1,6 @@
 """One import: unpack, validate, register. Killed anywhere, it starts again; nothing half-made stays."""
 
+import logging
 import os
 import socket
 import time
@@ -23,6 +24,7 @@ from apps.models.deployconfig.schema import DeployConfig
 from apps.models.formats import Facts, inspect
 from apps.models.hub.fetching import Download, said
 from apps.models.hub.models import HubOrigin
+from apps.models.installation import operations as installation
 from apps.models.models import USABLE, WORKING, ImportFinding, Kind, Level, Model, ModelFile, Revision, Status
 from apps.models.overrides import operations as overrides
 from apps.models.rules import Blocked, Found, Policy
@@ -33,9 +35,13 @@ LEASE = 60  # seconds; renewed with every report of progress
 REPORT_EVERY = 1.0  # seconds
 MAX_ATTEMPTS = 3
 UNPACK_SHARE = 90  # percent of the progress bar
-STRAY_AFTER = 24 * 3600  # seconds after which files nobody knows are removed
+STRAY_AFTER = 24 * 3600  # seconds after which files nobody knows are set aside
+KEEP_DAYS = 30  # that they are kept there
 KEEP_ARCHIVE = frozenset({"MYI008", "MYI019"}) | adapters.MENDED_BY_BASE | overrides.OVERRIDABLE
 """Rules whose findings may pass without another archive, or that people may override: it is kept for a retry."""
+
+
+logger = logging.getLogger(__name__)
 
 
 class Lost(Exception):
@@ -271,6 +277,14 @@ def _leftovers() -> None:
         storage.discard(archives[model_id])
 
 
+def _strays() -> None:
+    """What nobody knows goes, but not at once: a restored older database doesn't know the newest models."""
+    for path in storage.strays(_known(), time.time() - STRAY_AFTER):
+        logger.warning("%s is of nothing in the database: it is kept in %s for %s days", path, storage.ASIDE, KEEP_DAYS)
+        storage.set_aside(path)
+    storage.forget_aside(KEEP_DAYS)
+
+
 def sweep() -> list[str]:
     """Imports that nobody is at any more, to be taken up again. Those interrupted too often fail; strays go."""
     now = timezone.now()
@@ -282,9 +296,9 @@ def sweep() -> list[str]:
         failure=f"The import was interrupted {MAX_ATTEMPTS} times.",
         next_step="Look at the importer's log, then retry the import.",
     )  # fmt: skip
-    for path in storage.strays(_known(), time.time() - STRAY_AFTER):
-        storage.discard(path)
+    if installation.ours():
+        _strays()
+        blobs.sweep()
     _leftovers()
     overrides.forget()
-    blobs.sweep()
     return list(idle.filter(attempts__lt=MAX_ATTEMPTS).values_list("pk", flat=True))

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from datetime import date
 from pathlib import Path
 
 from django.conf import settings
@@ -11,6 +12,10 @@ from django.conf import settings
 from apps.models import blobs
 
 BEING_MADE = ".importing"
+ASIDE = ".strays"
+TEMPORARY = "tmp"  # what Python and Django begin the names of temporary files with
+OURS = ("mdl_", "upl_", TEMPORARY)
+"""What names begin with that Modelyard makes here; whatever else somebody put here stays."""
 
 
 def folder(model_id: str, revision: int = 1) -> Path:
@@ -121,13 +126,37 @@ def half_made_before(moment: float) -> dict[str, Path]:
 
 
 def strays(known: Iterable[str], older_than: float) -> list[Path]:
-    """Files and folders of models that the database doesn't know, last changed before that moment (epoch seconds)."""
+    """Files and folders of ours that the database doesn't know, last changed before that moment (epoch seconds)."""
     names = set(known)
     found = []
-    for root in (Path(settings.MODELS_DIR), Path(settings.UPLOADS_DIR)):
+    for root in _roots():
         for path in root.iterdir():
             model_id = path.name.split(".", 1)[0]
             with contextlib.suppress(FileNotFoundError):
-                if model_id and model_id not in names and os.stat(path).st_mtime < older_than:  # noqa: PTH116
+                if path.name.startswith(OURS) and model_id not in names and os.stat(path).st_mtime < older_than:  # noqa: PTH116
                     found.append(path)
     return found
+
+
+def set_aside(path: Path) -> None:
+    """Move a stray into a folder of today's beside it; what a request that was cut off had put down just goes."""
+    if path.name.startswith(TEMPORARY):
+        discard(path)
+        return
+    aside = path.parent / ASIDE / date.today().isoformat()
+    aside.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with contextlib.suppress(OSError):  # gone meanwhile, or one of that name was set aside today: it waits
+        path.rename(aside / path.name)
+
+
+def forget_aside(days: int) -> None:
+    """Remove what was set aside so many days ago."""
+    for root in _roots():
+        for path in (root / ASIDE).glob("*-*-*"):
+            with contextlib.suppress(ValueError):  # somebody's own folder
+                if (date.today() - date.fromisoformat(path.name)).days > days:
+                    discard(path)
+
+
+def _roots() -> tuple[Path, Path]:
+    return Path(settings.MODELS_DIR), Path(settings.UPLOADS_DIR)

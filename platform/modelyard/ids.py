@@ -31,6 +31,10 @@ def replica() -> str:
     return new("rep")
 
 
+def installation() -> str:
+    return new("ins")
+
+
 def upload() -> str:
     return new("upl")
 

@@ -15,6 +15,7 @@ from apps.deployments.reconciler import policy, reconcile
 from apps.deployments.routing import route
 from apps.deployments.statuses import Outcome, Status
 from apps.deployments.versions import Optimization
+from apps.models.installation import operations as installation
 from modelyard import launchers
 from modelyard.launchers.base import Launcher, Observation
 from modelyard.problems import Problem
@@ -226,6 +227,7 @@ def test_artifacts_of_a_deleted_model_are_swept(make: Make, person: User) -> Non
     settle(operations.undeploy(deployment, by=person), status(Status.STOPPED))
     folder, model = artifacts.folder(Artifact.objects.get()), deployment.model
     operations.delete(deployment, by=person)
+    installation.marker().write_text(installation.own())
     artifacts.sweep()
     assert folder.exists()
     model.delete()

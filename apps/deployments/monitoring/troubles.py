@@ -1,4 +1,4 @@
-"""What is wrong with the gateway, in words that say what to do: for `/readyz`, the admin and `modelyard doctor`."""
+"""What is wrong with gateway and files, in words that say what to do: for `/readyz`, the admin, `modelyard doctor`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from apps.deployments.monitoring import snapshots
 from apps.deployments.monitoring.snapshots import Snapshot
 from apps.deployments.usage.models import Gap
+from apps.models.installation import operations as installation
 
 LATELY = timedelta(hours=24)
 SETTING = "MODELYARD_REDIS_AWAY_SECONDS"
@@ -28,12 +29,13 @@ class Trouble:
     title: str
     message: str
     mend: str
+    subject: str = "gateway"
 
 
 def troubles() -> list[Trouble]:
     """What is wrong in the web processes of this data directory, or was lately."""
     alive = [each for each in snapshots.read(settings.RUN_DIR) if each.alive]
-    return [*_redis(alive), *_buffers(alive), *_gaps()]
+    return [*_redis(alive), *_buffers(alive), *_gaps(), *_files()]
 
 
 def _redis(alive: Sequence[Snapshot]) -> Iterator[Trouble]:
@@ -90,6 +92,24 @@ def _gaps() -> Iterator[Trouble]:
         message = _("Lost in the last 24 hours: %(reasons)s. Sums of usage are that much too low.")
         said = message % {"reasons": _(" and ").join(reasons)}
         yield Trouble("gaps", _("Calls are missing in the usage ledger."), said, " ".join(mends))
+
+
+def _files() -> Iterator[Trouble]:
+    """Models on disk that are another database's."""
+    try:
+        if not installation.another():
+            return
+        own = installation.own()
+    except DatabaseError:
+        return
+    marker = installation.marker()
+    message = _("%(marker)s names another installation than this database, so nothing there is cleaned up.")
+    mend = _(
+        "Point MODELYARD_DATABASE_URL at the database that these files belong to, or restore it. If they shall belong "
+        "to this one, write %(own)s into that file; models that it doesn't know are set aside then."
+    )
+    title = _("The files of models belong to another database.")
+    yield Trouble("files", title, message % {"marker": marker}, mend % {"own": own}, "files")
 
 
 def _grouped(number: int) -> str:

@@ -12,6 +12,7 @@ from django.db import IntegrityError, transaction
 
 from apps.deployments.models import Artifact, Replica
 from apps.deployments.statuses import ReplicaState
+from apps.models.installation import operations as installation
 from modelyard import ids
 from modelyard.runtimes import Failure, Model, Recipe
 
@@ -126,6 +127,8 @@ def discard(path: Path) -> None:
 
 def sweep() -> None:
     """Remove what nobody needs: artifacts of deleted models, and what recipes that have ended left."""
+    if not installation.ours():
+        return  # the artifacts are another database's
     kept = set(Artifact.objects.values_list("pk", flat=True))
     kept |= {
         f"{replica}{MAKING}"

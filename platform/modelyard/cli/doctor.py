@@ -178,8 +178,8 @@ def _gateway() -> Iterator[Finding]:
 
     found = troubles.troubles()
     for trouble in found:
-        yield Finding("warn", "gateway", f"{trouble.title} {trouble.message}", trouble.mend)
-    if not found:
+        yield Finding("warn", trouble.subject, f"{trouble.title} {trouble.message}", trouble.mend)
+    if all(trouble.subject != "gateway" for trouble in found):
         yield Finding("ok", "gateway", "hears Redis, and lost no call of the last day")
 
 

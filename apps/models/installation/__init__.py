@@ -1,0 +1,1 @@
+"""Whether the files on disk are those of the database."""
