@@ -3,7 +3,7 @@
 window.Resumable = class {
   static PIECE = 64 * 1024 * 1024; // bytes a request: small enough for the limits of proxies
   static WAITS = [1, 2, 5, 10, 20, 30]; // seconds
-  static AGAIN = new Set([0, 408, 409, 423, 429, 500, 502, 503, 504]);
+  static AGAIN = new Set([0, 408, 423, 429, 500, 502, 503, 504]);
 
   constructor(file, { url, csrf, metadata, name }) {
     Object.assign(this, { file, base: url, csrf, metadata, name });
@@ -64,31 +64,42 @@ window.Resumable = class {
     const kept = localStorage.getItem(this.key);
     if (!kept) return null;
     try { return await this.ask(kept); } catch (trouble) {
-      if (trouble && Resumable.AGAIN.has(trouble.status)) throw trouble;
+      if (trouble && Resumable.again(trouble)) throw trouble;
       localStorage.removeItem(this.key);
       return null;
     }
   }
+  // A conflict is a refusal, for the person to read; but of where to go on, the server is asked again.
+  static again(request) {
+    return Resumable.AGAIN.has(request.status) || (request.status === 409 && Resumable.code(request) === "upload_offset");
+  }
+  static code(request) {
+    try { return JSON.parse(request.responseText).code; } catch { return ""; } // a proxy's own page
+  }
+  static encode(text) { return btoa(String.fromCharCode(...new TextEncoder().encode(text))); }
+  get changed() { return `last_modified ${Resumable.encode(String(this.file.lastModified))}`; }
   async create() {
-    const encode = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)));
+    const { encode } = Resumable;
     const told = Object.entries(this.metadata).filter(([, value]) => value).map(([name, value]) => `${name} ${encode(value)}`);
     let url;
     try {
-      const made = await this.call("POST", this.base, { "Upload-Length": this.file.size, "Upload-Metadata": told.join(",") });
+      const made = await this.call("POST", this.base, { "Upload-Length": this.file.size, "Upload-Metadata": [...told, this.changed].join(",") });
       url = made.getResponseHeader("Location");
     } catch (trouble) {
-      url = trouble && trouble.status === 409 ? await this.begun(trouble) : null;
+      url = trouble && Resumable.code(trouble) === "upload_unfinished" ? await this.begun() : null;
       if (!url) throw trouble;
     }
     localStorage.setItem(this.key, url);
     return url;
   }
-  // The same person began to send a file of this name and size from somewhere else: it goes on here.
-  async begun(trouble) {
-    if (JSON.parse(trouble.responseText).code !== "upload_unfinished") return null;
+  // The same person began to send this file from somewhere else: it goes on here. Another state of it has its own time.
+  async begun() {
     const listed = await fetch(this.base, { headers: { Accept: "application/json" } });
     const same = (await listed.json()).results.find((each) => each.file_name === this.file.name && each.length === this.file.size);
-    return same ? this.ask(`${this.base}${same.id}`) : null;
+    if (!same) return null;
+    const found = await this.call("HEAD", `${this.base}${same.id}`);
+    const told = (found.getResponseHeader("Upload-Metadata") || "").split(",");
+    return told.includes(this.changed) ? this.ask(`${this.base}${same.id}`) : null;
   }
   async piece() {
     const part = this.file.slice(this.offset, this.offset + Resumable.PIECE);
@@ -105,7 +116,7 @@ window.Resumable = class {
   // --- What happens to it ---
   trouble(request) {
     if (this.state !== "sending") return; // paused or cancelled: the request was given up
-    if (request && !Resumable.AGAIN.has(request.status)) { this.end("failed"); this.onfail(request.status, request.responseText); return; }
+    if (request && !Resumable.again(request)) { this.end("failed"); this.onfail(request.status, request.responseText); return; }
     const seconds = Resumable.WAITS[Math.min(this.failures, Resumable.WAITS.length - 1)];
     this.failures += 1;
     this.wait = seconds;
