@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.core.cache import cache
 from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
@@ -22,6 +23,7 @@ from apps.models.uploads.models import Upload
 from modelyard.problems import Problem
 
 MAX_NAME = 120  # characters of a model's name
+ASKED_SECONDS = 300  # that asking again is good for: where all workers are busy, the queue doesn't grow
 WAITING = "Waiting for a worker"
 MAX_TAGS, MAX_TAG_LENGTH = 20, 50
 logger = logging.getLogger(__name__)
@@ -163,17 +165,25 @@ def _in_use(model: Model, users: Iterable[Any]) -> Problem:
     return Problem("in_use", f"{model.name} can't be deleted: {said}", step)
 
 
-def enqueue(model_id: str) -> None:
-    """Ask a worker to import it. If the broker is away, the sweep asks again."""
+def enqueue(model_id: str, *, again: bool = False) -> None:
+    """Ask a worker to import it. If the broker is away, the sweep asks again, but not while it waits for an answer."""
     from apps.models.tasks import import_model
 
     def ask() -> None:
         try:
-            import_model.delay(model_id)
+            if not again:
+                import_model.delay(model_id)
+            elif cache.add(asked_key(model_id), 1, timeout=ASKED_SECONDS):
+                import_model.apply_async(args=(model_id,), expires=ASKED_SECONDS)
         except (OperationalError, RedisError) as error:
             logger.warning("import of %s not asked for, the broker is away: %s", model_id, error)
 
     transaction.on_commit(ask)
+
+
+def asked_key(model_id: str) -> str:
+    """There while a worker was asked again."""
+    return f"import:{model_id}"
 
 
 def name_of(file_name: str) -> str:

@@ -125,7 +125,8 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # Above the longest task: a shorter one hands a running import to a second worker.
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600}
 CELERY_TASK_DEFAULT_QUEUE = "control"
-CELERY_TASK_ROUTES = {"apps.models.tasks.*": {"queue": "imports"}}  # a long import never delays a deployment
+# A long import never delays a deployment, nor what looks after imports.
+CELERY_TASK_ROUTES = {"apps.models.tasks.import_model": {"queue": "imports"}}
 CELERY_BEAT_SCHEDULE_FILENAME = str(RUN_DIR / "beat")
 CELERY_BEAT_SCHEDULE = {
     "reconcile every live deployment": {
