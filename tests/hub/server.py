@@ -59,6 +59,9 @@ class Troubles:
     ignore_range: bool = False
     refuse_range: int = 0  # answers 416
     retry_after: str = "1"
+    bodies: list[bytes] = field(default_factory=list)  # what answers the next requests to the hub, well or not
+    drops: int = 0  # of the next requests to the hub, as many are answered by a byte now and then, for ever
+    silences: int = 0  # and so many not at all
 
 
 @dataclass(frozen=True)
@@ -215,6 +218,8 @@ class Front(Base):
             if status:
                 self.error(status, message="trouble", retry_after=self.hub.troubles.retry_after)
                 return
+        if self._strange():
+            return
         parts = urlsplit(self.path)
         path = unquote(parts.path)
         if path == "/api/whoami-v2":
@@ -227,6 +232,26 @@ class Front(Base):
             self._resolve(found[1], found[2], found[3])
         else:
             self.error(404)
+
+    def _strange(self) -> bool:
+        """Did it answer as no hub does?"""
+        troubles = self.hub.troubles
+        if troubles.bodies:
+            self.send(200, troubles.bodies.pop(0))
+        elif troubles.silences:
+            troubles.silences -= 1
+            self.hub.over.wait(60)
+            self.close_connection = True
+        elif troubles.drops:
+            troubles.drops -= 1
+            self.send_response(200)
+            self.send_header("content-length", "100000")
+            self.end_headers()
+            while not self.hub.over.wait(0.05):
+                self.wfile.write(b" ")
+        else:
+            return False
+        return True
 
     def _account(self) -> str | None:
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")

@@ -1,11 +1,13 @@
 """Named tokens: encrypted, tested, replaced; by the API and in the admin."""
 
+import time
+
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
-from apps.models.hub import operations, vault
+from apps.models.hub import operations, preflight, vault
 from apps.models.hub.models import Connection
 from apps.models.hub.preflight import Asked, look
 from modelyard.problems import Problem
@@ -42,6 +44,33 @@ def test_what_the_hub_does_not_take_is_told_and_can_be_replaced(browser: Client,
     assert "new token" in browser.get(f"{URL}{row.pk}/").json()["test_problem"]
     browser.post(f"{URL}{row.pk}/replace/", {"token": "hf_good"}, content_type="application/json")
     assert browser.post(f"{URL}{row.pk}/test/").json()["account"] == "anna"
+
+
+@pytest.mark.parametrize("body", [b"<html>Log in to the proxy</html>", b"[]", b'"anna"', b"{}", b"", b"\xff", b"null"])
+def test_something_that_is_no_hub_is_told_and_no_error_of_ours(
+    browser: Client, hub: Hub, person: User, body: bytes
+) -> None:
+    row = operations.connect("Team", "hf_good", by=person)
+    hub.troubles.bodies = [body]
+    failed = browser.post(f"{URL}{row.pk}/test/")
+    assert (failed.status_code, failed.json()["code"]) == (502, "hub_error")
+    hub.troubles.bodies = [body]
+    with pytest.raises(Problem) as caught:
+        look(Asked("acme/tiny"))
+    assert caught.value.code in {"hub_error", "hub_no_weights"}
+
+
+@pytest.mark.parametrize("trouble", ["silences", "drops"])
+def test_a_hub_that_does_not_answer_is_not_waited_for_without_end(
+    browser: Client, hub: Hub, person: User, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    row = operations.connect("Team", "hf_good", by=person)
+    monkeypatch.setattr(preflight, "ANSWER_SECONDS", 0.5)
+    setattr(hub.troubles, trouble, 1)
+    began = time.monotonic()
+    failed = browser.post(f"{URL}{row.pk}/test/")
+    assert (failed.status_code, failed.json()["code"]) == (503, "hub_unreachable")
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize(

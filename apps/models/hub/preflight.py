@@ -1,16 +1,19 @@
 """Looks at a repository before anything of it is downloaded."""
 
+import json
 import re
 import shutil
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import httpx2
 from django.conf import settings
 from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
-from huggingface_hub.utils import build_hf_headers, get_session  # type: ignore[attr-defined]
+from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
 from apps.models import names
 from apps.models.adapters.reading import CONFIG, Adapter, is_adapter, parse
@@ -28,6 +31,11 @@ ANSWER_SECONDS = 15.0
 SMALL = 2**20  # bytes of a configuration file that is read before the download
 SMALL_FILES = 12
 MAX_PATTERNS, MAX_PATTERN = 50, 200
+NOT_UNDERSTOOD = (
+    HfHubHTTPError, *NETWORK, httpx2.RequestError, httpx2.InvalidURL, OSError, ValueError, TypeError, AttributeError,
+    LookupError,
+)  # fmt: skip
+"""What asking may end in: no answer, a refusal, or JSON of another shape, from something that isn't a hub."""
 constants.HF_HUB_DISABLE_TELEMETRY = True  # a look tells the hub nothing of this machine, and writes nothing at home
 
 
@@ -114,16 +122,21 @@ def look(asked: Asked) -> Preflight:
             return found
         _may_read(found, token)
         return _as_adapter(replace(found, texts=_texts(found, token)))
-    except (HfHubHTTPError, ValueError, *NETWORK, OSError) as error:
+    except NOT_UNDERSTOOD as error:
         raise problem(error, endpoint, asked.repository, asked.revision, known=bool(token)) from None
 
 
 def whoami(connection: Connection) -> str:
     """The account of a connection's token. A Problem if the hub doesn't take it."""
     token, endpoint = token_of(connection), settings.HUB_ENDPOINT
+    headers, url = build_hf_headers(token=token), f"{endpoint}/api/whoami-v2"
     try:
-        return str(HfApi(endpoint=endpoint, token=token).whoami(token=token).get("name", ""))[:128]
-    except (HfHubHTTPError, *NETWORK) as error:
+        # Not by the client's own method, which waits without end.
+        with get_session().stream("GET", url, headers=headers, follow_redirects=True, timeout=ANSWER_SECONDS) as answer:
+            hf_raise_for_status(answer)
+            found = json.loads(_within(answer.iter_bytes()) or b"")
+        return str(found["name"])[:128]
+    except NOT_UNDERSTOOD as error:
         raise problem(error, endpoint, "", known=True) from None
 
 
@@ -268,11 +281,13 @@ def _texts(found: Preflight, token: str | bool) -> dict[str, bytes]:
 
 def _within(pieces: Iterable[bytes]) -> bytes | None:
     """All of them; None if there is more than the hub's list of files said."""
-    text = bytearray()
+    text, until = bytearray(), time.monotonic() + ANSWER_SECONDS
     for piece in pieces:
         text += piece
         if len(text) > SMALL:
             return None
+        if time.monotonic() > until:
+            raise TimeoutError(f"its answer lasted longer than {ANSWER_SECONDS:.0f} s")
     return bytes(text)
 
 
