@@ -270,8 +270,10 @@ def _known() -> list[str]:
 def _leftovers() -> None:
     """What workers that were killed left of imports that have ended."""
     archives, folders = storage.archives(), storage.half_made_before(time.time() - LEASE)
-    ended = Model.objects.filter(status__in=[*USABLE, Status.IMPORT_FAILED], hub_origin=None)
-    for model_id in ended.filter(pk__in=folders).values_list("pk", flat=True):
+    ended = Q(status__in=[*USABLE, Status.IMPORT_FAILED], hub_origin=None)
+    # A download that has failed is kept for the next try; one that was cancelled isn't.
+    cancelled = Q(status=Status.READY, hub_origin__upcoming__isnull=True)
+    for model_id in Model.objects.filter(ended | cancelled).filter(pk__in=folders).values_list("pk", flat=True):
         storage.discard(folders[model_id])
     for model_id in Model.objects.filter(status__in=USABLE, pk__in=archives).values_list("pk", flat=True):
         storage.discard(archives[model_id])

@@ -1,5 +1,7 @@
 """A newer revision of a model, beside the one that deployments have."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,23 @@ def test_it_can_be_cancelled_and_all_of_it_goes_with_the_model(hub: Hub, bring: 
     assert not list(Path(settings.MODELS_DIR).glob(f"{model.pk}*"))
 
 
+def test_what_a_cancelled_update_had_downloaded_goes_also_after_a_kill(hub: Hub, bring: Bring, person: User) -> None:
+    model = bring()
+    hub.repos["acme/tiny"].update(files(8))
+    found = operations.newer(model)
+    assert found
+    operations.update(model, found, by=person)
+    half = storage.begun(model.pk)
+    (half / "model.safetensors").write_bytes(bytes(1000))  # and then the worker was killed
+    os.utime(half, (time.time() - 300, time.time() - 300))
+    pipeline.sweep()
+    assert half.exists()
+    operations.cancel_update(model, by=person)
+    pipeline.sweep()
+    assert not half.exists()
+    assert weights(storage.folder(model.pk)) == files()["model.safetensors"]
+
+
 def test_the_page_and_the_api(hub: Hub, bring: Bring, person: User) -> None:
     browser = Client()
     browser.force_login(person)
@@ -129,6 +148,8 @@ def test_what_a_failed_update_brought_is_no_part_of_the_next(hub: Hub, bring: Br
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "inspect", lambda *_: (_ for _ in ()).throw(Problem("x", "It broke.", "Again.")))
         pipeline.run(model.pk)
+    os.utime(storage.half_made(model.pk), (time.time() - 300, time.time() - 300))
+    pipeline.sweep()
     assert (storage.half_made(model.pk) / "old.py").exists()
     hub.repos["acme/tiny"] = Repo({**files(9), "both": b"a file now"})
     model.refresh_from_db()
