@@ -19,6 +19,7 @@ from apps.models.adapters.fitting import MENDED_BY_BASE
 from apps.models.bundles.models import BundleOrigin
 from apps.models.hub.models import HubOrigin
 from apps.models.models import WORKING, Kind, Model, Source, Status
+from apps.models.uploads import quotas
 from apps.models.uploads.models import Upload
 from modelyard.problems import Problem
 
@@ -37,12 +38,15 @@ def receive(
     tags: Iterable[str] = (),
     base_model: Model | None = None,
 ) -> Model:
-    """Take an uploaded archive and start its import. The model's name is the file's, without `.zip`."""
+    """Take an uploaded archive if quotas allow it, and start its import. It is named as the file without `.zip`."""
     name = name_of(file.name or "")
     path = getattr(file, "temporary_file_path", None)
     if path is None:
         raise Problem("not_a_file", "The upload isn't a file on disk.", "Send it as multipart/form-data.", status=400)
-    return import_file(Path(path()), name, by=by, description=description, tags=tags, base_model=base_model)
+    with transaction.atomic():
+        quotas.lock()
+        quotas.check(file.size or 0, by)
+        return import_file(Path(path()), name, by=by, description=description, tags=tags, base_model=base_model)
 
 
 def import_file(

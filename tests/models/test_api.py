@@ -13,7 +13,9 @@ from rest_framework.test import APIClient
 
 from apps.models import operations, pipeline, storage
 from apps.models.models import Model, Status
+from apps.models.uploads import operations as uploads
 from modelyard import roles
+from modelyard.problems import Problem
 from tests.models.conftest import Zip, good, safetensors_bytes
 
 LIST = "/api/v1/models/"
@@ -35,6 +37,27 @@ def client(group: str = "") -> APIClient:
 def upload(api: APIClient, path: Path, **more: object):
     with path.open("rb") as file:
         return api.post(LIST, {"file": file, **more}, format="multipart")
+
+
+def test_quotas_hold_for_whole_files_too_and_count_what_failed_imports_keep(make_zip: Zip, db: None, settings) -> None:
+    api, other = client("Deployers"), client("Deployers")
+    broken = make_zip({**good(), "inner.zip": bytes(200)}, "broken.zip")
+    settings.UPLOAD_QUOTA_BYTES = limit = broken.stat().st_size + 10
+    failed = upload(api, broken)
+    pipeline.run(failed.data["id"])
+    assert storage.upload(failed.data["id"]).exists()  # for a retry, or an override
+    for path in (make_zip(good()), make_zip(good(), "again.zip")):
+        refused = upload(api, path)
+        assert (refused.status_code, refused.json()["code"]) == (413, "upload_quota")
+    with pytest.raises(Problem, match="your uploads"):
+        uploads.begin("more.zip", 20, by=Model.objects.get().added_by)
+    assert upload(other, make_zip(good())).status_code == 202
+    settings.UPLOAD_QUOTA_BYTES, settings.UPLOADS_TOTAL_BYTES = 0, limit
+    assert upload(other, make_zip(good(), "more.zip")).json()["title"].startswith("With this file, all uploads")
+    operations.delete(Model.objects.get(pk=failed.data["id"]), by=None)
+    assert upload(api, make_zip(good(), "fits.zip")).status_code == 413  # the other's import goes on
+    pipeline.run(Model.objects.get(name="tiny").pk)
+    assert upload(api, make_zip(good(), "fits.zip")).status_code == 202
 
 
 def test_an_upload_is_accepted_and_ends_ready(make_zip: Zip, db: None) -> None:

@@ -343,7 +343,7 @@ def test_quotas_hold_also_for_uploads_that_begin_at_once(person: User, settings)
         thread.join()
     assert (len(made), set(refused)) == (2, {"upload_quota"})
     settings.UPLOAD_QUOTA_BYTES, settings.UPLOADS_TOTAL_BYTES = 0, 900
-    with pytest.raises(Problem, match="all unfinished uploads"):
+    with pytest.raises(Problem, match="all uploads"):
         operations.begin("more.zip", 400, by=User.objects.create_user("otto"))
 
 

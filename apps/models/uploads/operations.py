@@ -9,20 +9,19 @@ from pathlib import Path
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import IntegrityError, connection, transaction
-from django.db.models import Sum
+from django.db import IntegrityError, transaction
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.formats import date_format
 
 from apps.models import operations
 from apps.models.models import Model
+from apps.models.uploads import quotas
 from apps.models.uploads.models import Upload
 from modelyard.api.uploads import RESERVE
 from modelyard.problems import Problem
 
 MAX_OPEN = 20  # uploads of one person that aren't finished
-ONE_AT_A_TIME = 0x6D79  # PostgreSQL's advisory lock under which limits are checked
 MAX_METADATA = 8192  # characters
 logger = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ def begin(
         raise Problem("invalid", "The description is too long.", step, status=400)
     _size(length)
     with transaction.atomic():
-        _lock()
+        quotas.lock()
         _quotas(length, by)
         _room(length)
         _free(name, by)
@@ -158,19 +157,10 @@ def _size(length: int) -> None:
 
 
 def _quotas(length: int, by: User) -> None:
-    own = Upload.objects.filter(owner=by)
-    if own.count() >= MAX_OPEN:
+    if Upload.objects.filter(owner=by).count() >= MAX_OPEN:
         step = "Finish or discard some of them first."
         raise Problem("too_many_uploads", f"You have {MAX_OPEN} unfinished uploads.", step, status=409)
-    for limit, uploads, whose, name in (
-        (settings.UPLOAD_QUOTA_BYTES, own, "your", "MODELYARD_UPLOAD_QUOTA_BYTES"),
-        (settings.UPLOADS_TOTAL_BYTES, Upload.objects.all(), "all", "MODELYARD_UPLOADS_TOTAL_BYTES"),
-    ):
-        used = uploads.aggregate(sum=Sum("length"))["sum"] or 0
-        if limit and used + length > limit:
-            said = f"With this file, {whose} unfinished uploads would have {filesizeformat(used + length)}; "
-            step = f"Finish or discard some first, or ask the operator to raise {name}."
-            raise Problem("upload_quota", f"{said}{filesizeformat(limit)} are allowed.", step, status=413)
+    quotas.check(length, by)
 
 
 def _room(length: int) -> None:
@@ -197,13 +187,6 @@ def _free(name: str, by: User) -> None:
 
 def _taken(name: str) -> Problem:
     return Problem("name_taken", f"Somebody is uploading {name!r} now.", "Rename the file: the name comes from it.")
-
-
-def _lock() -> None:
-    """Quotas are looked at by one after the other; SQLite's transactions are so anyway."""
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ONE_AT_A_TIME])
 
 
 def _expiry() -> datetime:
