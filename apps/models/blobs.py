@@ -6,10 +6,13 @@ can be wrong: the file system knows how many names a file has.
 
 import contextlib
 import os
+import re
 import uuid
 from pathlib import Path
 
 from django.conf import settings
+
+SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def share(path: Path, sha256: str) -> bool:
@@ -28,12 +31,20 @@ def share(path: Path, sha256: str) -> bool:
     return False
 
 
+def has(sha256: str, size: int) -> bool:
+    """Is the content of that hash stored, with that size? The hash may be anybody's word."""
+    try:
+        return bool(SHA256.fullmatch(sha256)) and _path(sha256).stat().st_size == size
+    except OSError:
+        return False
+
+
 def take(sha256: str, size: int, path: Path) -> bool:
     """Make `path` the stored content of that hash, if there is one of that size; True if there was."""
+    if not has(sha256, size):
+        return False
     stored = _path(sha256)
     try:
-        if stored.stat().st_size != size:
-            return False
         path.parent.mkdir(parents=True, exist_ok=True)
         os.link(stored, path)
     except OSError:

@@ -1,12 +1,16 @@
 """What is said of a repository before anything of it is downloaded."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
+from apps.models import blobs
 from apps.models.hub import vault
 from apps.models.hub.models import Connection
 from apps.models.hub.preflight import Asked, look
 from modelyard.problems import Problem
-from tests.hub.conftest import files
+from tests.hub.conftest import Bring, files
 from tests.hub.server import Hub, Repo
 
 pytestmark = pytest.mark.django_db
@@ -111,6 +115,31 @@ def test_what_has_no_sense_to_begin_is_blocked(hub: Hub, content: dict[str, byte
 def test_no_room_is_told_before(hub: Hub, settings) -> None:
     settings.MAX_UNPACKED_BYTES = 1000
     assert look(Asked("acme/tiny")).blocks[0].code == "too_large"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_stored_already_needs_no_room(hub: Hub, bring: Bring, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = look(Asked("acme/tiny"))
+    bring()
+    again = look(Asked("acme/tiny"))
+    assert again.total == found.total
+    assert again.needed < found.needed - 400_000  # the weights; small files have no SHA-256 at the hub
+    usage = shutil.disk_usage("/")._replace(free=(found.needed + again.needed) // 2)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    hub.repos["acme/tiny"].update({**files(), "README.md": b"only the card has changed"})
+    assert look(Asked("acme/tiny")).blocks == ()
+    assert bring(name="again").status == "ready"
+    hub.repos["acme/tiny"].update(files(9))
+    assert look(Asked("acme/tiny")).blocks[0].code == "disk"
+
+
+@pytest.mark.parametrize("sha256", ["", "../../secret_key", "/etc/hostname", "0" * 63 + "/", "a" * 65])
+def test_what_is_no_hash_names_nothing_of_ours(tmp_path: Path, sha256: str) -> None:
+    for name in ("secret_key", "other"):
+        (tmp_path / name).write_bytes(b"x")
+    assert not blobs.has(sha256, 1)
+    assert not blobs.take(sha256, 1, tmp_path / "taken")
+    assert not (tmp_path / "taken").exists()
 
 
 def test_one_quantization_of_many_is_taken(hub: Hub) -> None:

@@ -87,7 +87,7 @@ def _context(request: HttpRequest, given: dict[str, Any], found: Preflight | Non
         "files": [(file, file.path in taken) for file in files[:FILES_SHOWN]],
         "more_files": max(len(files) - FILES_SHOWN, 0),
         "answers": serving.answers(found) if found else [],
-        "after": found.free - found.total if found else 0,
+        "after": found.free - found.added if found else 0,
         "form_id": console.form_id(),
         "base": bases.named(found.adapter.base) if found and found.adapter else None,
         "bases": bases.offered() if found and found.adapter else [],

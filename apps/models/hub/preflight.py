@@ -15,7 +15,7 @@ from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
-from apps.models import names
+from apps.models import blobs, names
 from apps.models.adapters.reading import CONFIG, Adapter, is_adapter, parse
 from apps.models.archive import FREE_RESERVE, MAX_ENTRIES
 from apps.models.bundles.manifest import inside
@@ -52,7 +52,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Preflight:
-    """What a download would bring. Sizes in bytes; `findings` are reasons to think again, `blocks` to not begin."""
+    """What a download would bring. Sizes in bytes; `here`: stored already; `blocks` are reasons to not begin."""
 
     asked: Asked
     repository: str
@@ -70,19 +70,25 @@ class Preflight:
     context_length: int | None = None
     gated: bool = False
     private: bool = False
+    here: int = 0
     adapter: Adapter | None = None
     blocks: tuple[Problem, ...] = ()
     texts: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
-        """Bytes to download."""
+        """Bytes of all files that are taken."""
         return sum(file.size for file in self.taken)
+
+    @property
+    def added(self) -> int:
+        """Bytes of disk that they will take: what another model or revision has is linked."""
+        return self.total - self.here
 
     @property
     def needed(self) -> int:
         """Bytes of disk that must be free."""
-        return self.total + FREE_RESERVE
+        return self.added + FREE_RESERVE
 
     @property
     def short_name(self) -> str:
@@ -174,6 +180,7 @@ def _read(asked: Asked, info: Any) -> Preflight:
         architecture=str(next(iter(config.get("architectures") or []), ""))[:128],
         parameters=_parameters(info), context_length=_number((info.gguf or {}).get("context_length")),
         gated=bool(info.gated), private=bool(info.private),
+        here=sum(file.size for file in taken if blobs.has(file.sha256, file.size)),
     )  # fmt: skip
     return replace(found, blocks=tuple(_blocks(found)))
 
