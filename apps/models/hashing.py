@@ -4,9 +4,16 @@ import hashlib
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import IO
+from typing import Protocol
 
 AHEAD = 8  # pieces that may wait for the hash; with those of 1 MiB a copy holds at most so many MiB
+
+
+class Readable(Protocol):
+    """What bytes come from."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes; none at the end."""
 
 
 class Digest:
@@ -42,7 +49,7 @@ class Digest:
 
 
 def copy(
-    source: IO[bytes], write: Callable[[bytes], object], chunk: int, each: Callable[[int], None]
+    source: Readable, write: Callable[[bytes], object], chunk: int, each: Callable[[int], None]
 ) -> tuple[int, str]:
     """Everything of `source` to `write`: how many bytes and their SHA-256.
 

@@ -1,5 +1,6 @@
 """One import: unpack, validate, register. Killed anywhere, it starts again; nothing half-made stays."""
 
+import errno
 import logging
 import os
 import socket
@@ -72,8 +73,7 @@ class Import:
         except Problem as problem:
             self._ended(problem.code, problem.message, problem.next_step, [])
         except OSError as error:
-            step = "Free some space in the data directory or mend its disk, then retry the import."
-            self._failed(Blocked("MYI008", f"The files can't be written ({error.strerror or error}).", step))
+            self._failed(_disk(error))
         except (Lost, ObjectDoesNotExist):
             self._leave_nothing()
 
@@ -230,6 +230,16 @@ class Import:
                 _write_report(self.id, report)
         if not failed:
             self._leave_nothing()
+
+
+def _disk(error: OSError) -> Blocked:
+    """What the disk of the data directory says."""
+    said = error.strerror or error
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        step = "Free some space in the data directory, then retry the import."
+        return Blocked("MYI008", f"The files can't be written ({said}).", step)
+    step = "Mend the disk of the data directory, then retry the import."
+    return Blocked("MYI008", f"The files can't be read or written ({said}).", step)
 
 
 def _said_by(hub: HubOrigin, facts: Facts) -> None:

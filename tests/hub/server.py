@@ -61,6 +61,7 @@ class Troubles:
     retry_after: str = "1"
     bodies: list[bytes] = field(default_factory=list)  # what answers the next requests to the hub, well or not
     drops: int = 0  # of the next requests to the hub, as many are answered by a byte now and then, for ever
+    endless: int = 0  # downloads that are answered by a body without end
     silences: int = 0  # and so many not at all
 
 
@@ -178,12 +179,24 @@ class Base(BaseHTTPRequestHandler):
         if self.command == "GET" and troubles.corrupt:
             troubles.corrupt -= 1
             data = bytes(len(data))
+        if self.command == "GET" and troubles.endless:
+            self._endless()
+            return
         self.send_response(206 if begin else 200)
         for name, value in {"content-length": str(total - begin), "accept-ranges": "bytes", **headers}.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         if self.command == "GET":
             self._stream(data[begin:])
+
+    def _endless(self) -> None:
+        self.hub.troubles.endless -= 1
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        while not self.hub.over.is_set():
+            self.wfile.write(b"10000\r\n" + bytes(0x10000) + b"\r\n")
 
     def _stream(self, data: bytes) -> None:
         troubles, sent = self.hub.troubles, 0

@@ -1,5 +1,6 @@
 """Downloads by the real client: whole, resumed, retried, paused, and never a byte that the hub doesn't vouch for."""
 
+import errno
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ from apps.models import pipeline, storage
 from apps.models.hub import job, operations
 from apps.models.hub.fetching import Child, Download
 from apps.models.hub.models import Connection, HubOrigin
+from apps.models.installation import operations as installation
 from apps.models.models import Level, Model, Status
 from modelyard.problems import Problem
 from tests.hub.conftest import Bring, files, weights
@@ -141,6 +143,31 @@ def test_another_content_is_not_taken(hub: Hub, bring: Bring) -> None:
     assert content(bring(name="once")) == taken()
 
 
+def test_a_body_without_end_does_not_fill_the_disk(hub: Hub, bring: Bring, settings) -> None:
+    settings.HUB_STALL_SECONDS = 30
+    hub.troubles.endless = 1
+    assert content(bring(name="once")) == taken()
+    hub.repos["acme/other"] = Repo(files(7))
+    hub.troubles.endless = -1
+    model = bring("acme/other")
+    assert (model.status, model.failure_code) == (Status.IMPORT_FAILED, "hub_checksum")
+    assert "longer than the hub states" in model.failure
+    assert partial(model) <= sum(map(len, taken(7).values()))
+
+
+def test_what_the_own_disk_refuses_is_not_said_of_the_hub(hub: Hub, tmp_path: Path) -> None:
+    path, data = f"{'n' * 300}.txt", b"x"
+    repo = hub.repos["acme/names"] = Repo({path: data})
+    given = {"endpoint": hub.address, "repository": "acme/names", "commit": repo.commit, "token": "",
+             "folder": str(tmp_path), "files": [{"path": path, "size": 1}], "workers": 1}  # fmt: skip
+    with Child(given) as child:
+        (problem,) = [line["problem"] for line in iter(lambda: child.line(20), None) if "problem" in line]
+    assert problem["code"] == "hub_names"
+    assert "too long for this disk" in problem["message"]
+    assert job._local(OSError(errno.EIO, "Input/output error")).code == "disk"
+    assert job._local(ConnectionResetError(errno.ECONNRESET, "reset")) is None
+
+
 def test_content_that_stays_wrong_fails(hub: Hub, bring: Bring) -> None:
     hub.troubles.corrupt = -1
     model = bring()
@@ -249,6 +276,7 @@ def test_the_same_content_is_downloaded_and_stored_once(hub: Hub, bring: Bring, 
     models.delete(first, by=person)
     assert content(second)["model.safetensors"] == files()["model.safetensors"]
     models.delete(second, by=person)
+    installation.marker().write_text(installation.own())  # whatever other tests left there
     pipeline.sweep()
     assert not [path for path in (Path(settings.MODELS_DIR) / ".content").rglob("*") if path.is_file()]
 

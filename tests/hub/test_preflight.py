@@ -85,6 +85,16 @@ def test_troubles_of_the_hub_are_told_apart(hub: Hub, status: int, code: str, wo
     assert (problem.code, word in str(problem)) == (code, True)
 
 
+def test_what_is_forbidden_without_a_connection_does_not_name_one(hub: Hub, good: Connection) -> None:
+    hub.troubles.statuses = [403]
+    alone = refused("acme/tiny")
+    hub.troubles.statuses = [403]
+    known = refused("acme/tiny", connection=good)
+    assert (alone.code, known.code) == ("hub_forbidden", "hub_forbidden")
+    assert "without a connection" in alone.message
+    assert "The connection may not read" in known.message
+
+
 def test_no_network_is_told(hub: Hub, settings) -> None:
     settings.HUB_ENDPOINT = "http://127.0.0.1:9"
     problem = refused("acme/tiny")
@@ -102,6 +112,7 @@ def test_what_is_no_hub_is_told(hub: Hub, settings) -> None:
         ({"pytorch_model.bin": bytes(2000)}, "hub_no_weights"),
         ({"../evil.safetensors": bytes(2000)}, "hub_names"),
         ({"a.gguf": bytes(2000), "a/" * 32 + "config.json": b"{}"}, "hub_names"),
+        ({"a.gguf": bytes(2000), f"{'é' * 130}.json": b"{}"}, "hub_names"),
         ({"a.gguf": bytes(2000), "Config.json": b"{}", "config.json": b"{}"}, "hub_names"),
     ],
 )

@@ -1,5 +1,6 @@
 """Bundles: made of imported models, offered where they are brought, and refused when anything in them was changed."""
 
+import errno
 import hashlib
 import json
 import os
@@ -10,6 +11,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
 
 import jsonschema
 import pytest
@@ -21,7 +24,7 @@ from rest_framework.test import APIClient
 
 from apps.models import hashing, pipeline, storage
 from apps.models import operations as models
-from apps.models.bundles import making, manifest
+from apps.models.bundles import copying, making, manifest
 from apps.models.catalogue import operations
 from apps.models.catalogue.shelf import find, shelf
 from apps.models.deployconfig import reading
@@ -263,6 +266,27 @@ def test_a_disk_that_was_pulled_out_and_is_back_goes_on_by_retry(bundle: Path, p
     pipeline.run(models.retry(made, by=person).pk)
     made.refresh_from_db()
     assert made.status == Status.READY
+
+
+def test_a_disk_that_is_pulled_out_while_it_is_read_is_not_taken_for_a_full_one(
+    bundle: Path, person: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = copying._opened
+
+    def pulled(*args: Any) -> Any:
+        failing = MagicMock(wraps=opened(*args))
+        failing.__enter__.return_value = failing
+        failing.read.side_effect = OSError(errno.EIO, os.strerror(errno.EIO))
+        return failing
+
+    with monkeypatch.context() as patch:
+        patch.setattr(copying, "_opened", pulled)
+        broken = run(person)
+    assert (broken.status, broken.failure_code) == (Status.IMPORT_FAILED, "MYI035")
+    assert "can't be read (Input/output error)" in broken.failure
+    assert "Attach the bundle's disk again" in broken.next_step
+    pipeline.run(models.retry(broken, by=person).pk)
+    assert Model.objects.get(pk=broken.pk).status == Status.READY
 
 
 def test_a_name_that_is_taken_is_refused_and_another_one_can_be_given(bundle: Path, person: User) -> None:

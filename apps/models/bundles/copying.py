@@ -24,7 +24,10 @@ def copy(root: Path, directory: str, folder: Path, limit: int, progress: Callabl
     except manifest.Broken as error:
         raise Blocked(RULE, f"The bundle in {root} can't be used: {error}.", STEP) from None
     source = root / directory
-    _names(model, source)
+    try:
+        _names(model, source)
+    except OSError as error:
+        raise _unreadable(directory, error) from None
     total = sum(file.size for file in model.files)
     _room(folder, total, limit)
     done: list[Unpacked] = []
@@ -34,6 +37,25 @@ def copy(root: Path, directory: str, folder: Path, limit: int, progress: Callabl
         done.append(_one(source, file, folder, lambda size, start=start: progress(start + size, total)))  # type: ignore[misc]
         written += file.size
     return done
+
+
+class Source:
+    """A file of the bundle. That it can't be read is said of the bundle, and not of the disk that is written."""
+
+    def __init__(self, stream: IO[bytes], path: str) -> None:
+        self.stream, self.path = stream, path
+
+    def read(self, size: int) -> bytes:
+        """The next bytes."""
+        try:
+            return self.stream.read(size)
+        except OSError as error:
+            raise _unreadable(self.path, error) from None
+
+
+def _unreadable(path: str, error: OSError) -> Blocked:
+    step = "Attach the bundle's disk again if it was taken away, or copy the bundle again; then retry the import."
+    return Blocked(RULE, f"{path} can't be read ({error.strerror or error}).", step)
 
 
 def _names(model: BundledModel, source: Path) -> None:
@@ -59,7 +81,8 @@ def _room(folder: Path, total: int, limit: int) -> None:
 def _one(source: Path, file: BundledFile, folder: Path, progress: Callable[[int], None]) -> Unpacked:
     target = folder / file.path
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _opened(source, file) as data, target.open("xb") as made:
+    with _opened(source, file) as opened, target.open("xb") as made:
+        data = Source(opened, file.path)
 
         def each(size: int) -> None:
             if size > file.size:
@@ -82,7 +105,7 @@ def _opened(source: Path, file: BundledFile) -> IO[bytes]:
             raise Blocked("MYI003", f"{file.path} is a link, or lies behind one.", STEP)
         opened = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
     except OSError as error:
-        raise Blocked(RULE, f"{file.path} can't be read ({error.strerror}).", STEP) from None
+        raise _unreadable(file.path, error) from None
     if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
         opened.close()
         raise Blocked("MYI003", f"{file.path} is no ordinary file.", STEP)

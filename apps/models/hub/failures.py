@@ -70,6 +70,9 @@ def _answered(error: HfHubHTTPError, endpoint: str, repository: str, *, known: b
         step = "Check the spelling. If it is private, choose a connection whose account may read it."
         return Problem("hub_not_found", f"There is no repository {repository} to be seen {who}.", step, status=404)
     if status == 403:
+        if not known:
+            step = "Choose a connection whose account may read it; or see whether a proxy on the way refuses it."
+            return Problem("hub_forbidden", f"{repository} may not be read without a connection.", step, status=409)
         step = "Give the token read access to this repository on the hub, or choose another connection."
         return Problem("hub_forbidden", f"The connection may not read {repository}.", step, status=409)
     if status == 429:

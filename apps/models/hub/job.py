@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
@@ -33,6 +33,10 @@ HASHED = 4 * 2**20  # bytes that are hashed at once
 METADATA_SECONDS = 20.0
 
 
+TAMPERED = "A proxy or mirror on the way may change it: check HF_ENDPOINT and HTTPS_PROXY, then resume."
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
 @dataclass(frozen=True)
 class Wanted:
     """One file; `sha256` and `oid` are what the hub says of its content, or empty."""
@@ -41,6 +45,27 @@ class Wanted:
     size: int
     sha256: str = ""
     oid: str = ""
+
+
+class TooLong(Exception):
+    """More came than the file has."""
+
+
+class Bounded:
+    """A part of a file, open to be written, that takes as much as the file has: a body may be without end."""
+
+    def __init__(self, stream: IO[bytes], size: int) -> None:
+        self.stream, self.size = stream, size
+        self.seek, self.tell, self.truncate = stream.seek, stream.tell, stream.truncate
+
+    def write(self, data: bytes) -> int:
+        """All of it."""
+        if self.tell() + len(data) > self.size:
+            raise TooLong
+        left = memoryview(data)
+        while left:
+            left = left[self.stream.write(left) :]
+        return len(data)
 
 
 class Job:
@@ -72,9 +97,7 @@ class Job:
         except Problem as found:
             fail(found)
         except OSError as error:
-            if not isinstance(error, (HfHubHTTPError, *NETWORK)) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                fail(Problem("disk", f"The disk took no more ({error.strerror}).", "Free some space, then resume."))
-            fail(self._explained(error))
+            fail(_local(error) or self._explained(error))
         except Exception as error:  # noqa: BLE001 (whatever the library raises is told, not lost)
             fail(self._explained(error))
         return ""  # never: `fail` ends the process
@@ -102,8 +125,14 @@ class Job:
         """The SHA-256 of the file, which is there and right when this returns."""
         target, part = self.folder / file.path, self._part(file)
         for last in (False, True):
-            if not target.exists():
-                self._fetch(file, part)
+            try:
+                if not target.exists():
+                    self._fetch(file, part)
+            except TooLong:
+                part.unlink()
+                if last:
+                    raise Problem("hub_checksum", f"{file.path} is longer than the hub states.", TAMPERED) from None
+                continue
             found = target if target.exists() else part
             sha256 = checked(found, file, self._looked)
             if sha256:
@@ -113,7 +142,7 @@ class Job:
                 raise Problem(
                     "hub_checksum",
                     f"{file.path} came twice with another content than the hub states.",
-                    "A proxy or mirror on the way may change it: check HF_ENDPOINT and HTTPS_PROXY, then resume.",
+                    TAMPERED,
                 )
         if found is part:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -146,7 +175,8 @@ class Job:
         with part.open("r+b" if part.exists() else "w+b", buffering=0) as stream:
             stream.seek(have)
             http_get(
-                found.location, stream, resume_size=have, expected_size=file.size,
+                found.location, Bounded(stream, file.size), resume_size=have,  # type: ignore[arg-type]
+                expected_size=file.size,
                 headers=build_hf_headers(token=self.token if ours else False), displayed_filename=file.path,
             )  # fmt: skip
 
@@ -170,6 +200,19 @@ def checked(path: Path, file: Wanted, each: Callable[[int], None]) -> str:
     if file.sha256:
         return sha256.hexdigest() if sha256.hexdigest() == file.sha256 else ""
     return "" if len(file.oid) == 40 and git.hexdigest() != file.oid else sha256.hexdigest()
+
+
+def _local(error: OSError) -> Problem | None:
+    """What this machine's own disk says; None if it is the hub's or the network's."""
+    if isinstance(error, (HfHubHTTPError, *NETWORK)) or not error.errno or error.errno < 0:
+        return None
+    said = error.strerror or error
+    if error.errno in FULL:
+        return Problem("disk", f"The disk took no more ({said}).", "Free some space, then resume.")
+    if error.errno == errno.ENAMETOOLONG:
+        name = str(error.filename2 or error.filename or "").rsplit("/", 1)[-1][:80]
+        return Problem("hub_names", f"A file name is too long for this disk: {name}…", "Leave it out by patterns.")
+    return Problem("disk", f"The disk can't be used ({said}).", "Mend the disk of the data directory, then resume.")
 
 
 def _origin(url: str) -> tuple[str, str]:

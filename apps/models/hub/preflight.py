@@ -31,6 +31,7 @@ ANSWER_SECONDS = 15.0
 SMALL = 2**20  # bytes of a configuration file that is read before the download
 SMALL_FILES = 12
 MAX_PATTERNS, MAX_PATTERN = 50, 200
+MAX_FILE_NAME = 255  # bytes of each part of a path, as file systems have it
 NOT_UNDERSTOOD = (
     HfHubHTTPError, *NETWORK, httpx2.RequestError, httpx2.InvalidURL, OSError, ValueError, TypeError, AttributeError,
     LookupError,
@@ -241,6 +242,9 @@ def _unfit(found: Preflight) -> list[Problem]:
         except ValueError as error:
             shown = file.path[:80].encode("unicode_escape").decode()
             said = f"The file name {shown} isn't safe: {error}."
+            blocks.append(Problem("hub_names", said, "Leave it out by patterns."))
+        if any(len(part.encode()) > MAX_FILE_NAME for part in file.path.split("/")):
+            said = f"The file name {file.path[:80]}… is too long for most disks."
             blocks.append(Problem("hub_names", said, "Leave it out by patterns."))
     if double := names.double([file.path for file in found.taken]):
         said = f"{double[:80]} is one name with another one on many disks (capitals, accents)."
