@@ -39,6 +39,16 @@
     say("problem-step", next || "");
   }
 
+  function warn(found) {
+    $("overridable").hidden = !found.length;
+    $("overridable").replaceChildren(...found.map(([title, next]) => {
+      const [line, bold] = [document.createElement("p"), document.createElement("b")];
+      bold.textContent = title;
+      line.append(bold, ` ${next}`);
+      return line;
+    }));
+  }
+
   // --- Choosing ---
   const nameOf = (chosen) => chosen.name.replace(/\.zip$/i, "").normalize("NFC").trim().split(/\s+/).join(" ");
   function refusal(chosen) {
@@ -54,6 +64,7 @@
     const refused = looked.problem;
     file = refused ? null : chosen;
     problem(...(refused || [""]));
+    warn(looked.warnings || []);
     $("chosen").hidden = $("start").hidden = Boolean(refused);
     say("file-name", chosen.name);
     say("file-size", `${bytes(chosen.size)} · ${looked.said || ""}`);

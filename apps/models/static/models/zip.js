@@ -2,7 +2,7 @@
 "use strict";
 window.zipDirectory = (() => {
   const TAIL = 65557; // a directory's end with the longest comment
-  const MOST = 16 * 1024 * 1024; // bytes of a directory that are looked at
+  const MOST = 32 * 1024 * 1024; // bytes of a directory, as the import has it
   const PICKLES = /\.(bin|pt|pth|pkl|pickle|ckpt|joblib|h5|keras)$/i;
   const NESTED = /\.(zip|tar|gz|tgz|bz2|xz|7z|rar|zst|jar|whl)$/i;
   const CONFIG = /^([^/]+\/)?adapter_config\.json$/;
@@ -25,7 +25,8 @@ window.zipDirectory = (() => {
       if (more.byteLength < 56 || more.getUint32(0, true) !== 0x06064b50) return null;
       [count, size, offset] = [large(more, 32), large(more, 40), large(more, 48)];
     }
-    if (size > MOST || offset + size > file.size) return null;
+    if (size > MOST) return { long: true };
+    if (offset + size > file.size) return null;
     return { view: await read(file, offset, offset + size), count };
   }
   function entries({ view, count }) {
@@ -60,12 +61,14 @@ window.zipDirectory = (() => {
       return typeof base === "string" ? base.slice(0, 300) : "";
     } catch { return ""; }
   }
-  // { said, adapter, problem: [what, what to do] } — a problem that the import would end with as well.
+  // { said, adapter, problem, warnings }, each [what, what to do]: the import would end with the problem as well; with a
+  // warning it would be blocked by a rule that somebody with the permission may override.
   return async (file) => {
     const told = window.modelyard.words("#import-words");
     const cut = [told("cut"), told("cutStep")];
     try {
       const found = await directory(file);
+      if (found && found.long) return { problem: [told("long"), told("longStep")] };
       const all = found && entries(found);
       if (!all) return { problem: cut };
       const files = all.filter(({ path }) => !path.endsWith("/") && !/(^|\/)(__MACOSX\/|\.DS_Store$|\.git\/)/.test(path));
@@ -74,13 +77,17 @@ window.zipDirectory = (() => {
       const nested = paths.find((path) => NESTED.test(path));
       const locked = files.find(({ encrypted }) => encrypted);
       if (locked) return { problem: [told("locked", { path: locked.path }), told("lockedStep")] };
-      if (nested) return { problem: [told("nested", { path: nested }), told("nestedStep")] };
-      if (!kind && paths.some((path) => PICKLES.test(path))) return { problem: [told("pickle"), told("pickleStep")] };
-      if (!kind) return { problem: [told("noWeights"), told("noWeightsStep")] };
+      const pickles = !kind && paths.some((path) => PICKLES.test(path));
+      const weights = kind || (pickles && told("pickleKind"));
+      if (nested && !weights) return { problem: [told("nested", { path: nested }), told("nestedStep")] };
+      if (!weights) return { problem: [told("noWeights"), told("noWeightsStep")] };
       const config = kind === ADAPTER && files.find(({ path }) => CONFIG.test(path));
       if (kind === ADAPTER && !paths.some((path) => /\.safetensors$/i.test(path))) return { problem: [told("noAdapter"), told("noAdapterStep")] };
       const adapter = config ? await named(file, config) : null;
-      return { adapter, said: `${told(files.length === 1 ? "file" : "files", { n: files.length })} · ${kind === ADAPTER ? told("adapterKind") : kind}` };
+      const warnings = [];
+      if (nested) warnings.push([told("nested", { path: nested }), told("nestedWarning")]);
+      if (pickles) warnings.push([told("pickle"), told("pickleWarning")]);
+      return { adapter, warnings, said: `${told(files.length === 1 ? "file" : "files", { n: files.length })} · ${kind === ADAPTER ? told("adapterKind") : weights}` };
     } catch { return { problem: [told("unreadable"), told("unreadableStep")] }; }
   };
 })();
