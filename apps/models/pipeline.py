@@ -124,6 +124,7 @@ class Import:
             for path in left_out:
                 storage.discard(made / path)
             kept = [file for file in files if file.path not in left_out]
+            storage.sync(made, self._alive)  # before it is Ready, and before what it was made from goes
             self._register(made, kept, facts, config, base)
         finally:
             if not hub and self._holds_lease():  # what has been downloaded is kept for the next try

@@ -3,7 +3,8 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import date
 from pathlib import Path
 
@@ -68,6 +69,31 @@ def publish(made: Path, model_id: str, revision: int, hashes: Mapping[str, str])
             blobs.share(path, known)
     discard(folder(model_id, revision))
     made.replace(folder(model_id, revision))
+    _sync_entry(made.parent)
+
+
+def sync(made: Path, alive: Callable[[], None]) -> None:
+    """Wait until a folder is on the disk itself, so that no power cut takes it; `alive` is called meanwhile."""
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(_sync, made)
+        while not wait([written], timeout=1).done:
+            alive()
+        written.result()
+
+
+def _sync(made: Path) -> None:
+    for path in (*made.rglob("*"), made):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            continue
+        _sync_entry(path)
+
+
+def _sync_entry(path: Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def discard(path: Path) -> None:

@@ -3,6 +3,9 @@
 import asyncio
 import os
 import select
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -207,6 +210,61 @@ async def _next(messages: Any) -> Any:
 
 def _readable(file: int, seconds: float) -> bool:
     return bool(select.select([file], [], [], seconds)[0])
+
+
+KILLED_BEFORE_THE_SUM = """
+import asyncio, os, signal, sys, django
+django.setup()
+from apps.models.uploads import receiving, tus
+from apps.models.uploads.models import Upload
+
+async def receive():
+    if more:
+        return {"type": "http.request", "body": more.pop(), "more_body": True}
+    os.kill(os.getpid(), signal.SIGKILL)
+
+more = [b"wrong" * 2**18]
+with receiving.Part(Upload(pk=sys.argv[1], length=2**21)) as part:
+    part.begin(5)
+    request = receiving.Request({"headers": [], "method": "PATCH", "path": ""}, receive)
+    asyncio.run(part.take(request, tus.Checksum("sha256", b"another one")))
+"""
+
+
+def test_bytes_that_were_not_compared_with_their_checksum_do_not_count_after_a_kill(person: User) -> None:
+    upload = uploads.begin("tiny.zip", 5 + 5 * 2**18, by=person)
+    path = uploads.path_of(upload.pk)
+    path.write_bytes(b"right")
+    env = {**os.environ, "MODELYARD_DATA_DIR": str(settings.DATA_DIR), "DJANGO_SETTINGS_MODULE": "modelyard.settings"}
+    code = [sys.executable, "-c", KILLED_BEFORE_THE_SUM, upload.pk]
+    assert subprocess.run(code, env=env, check=False).returncode == -signal.SIGKILL
+    assert path.stat().st_size == upload.length  # all of it, but not what was meant
+    os.utime(path, (LONG_AGO, LONG_AGO))
+    uploads.sweep()
+    assert (uploads.received(Upload.objects.get()), Model.objects.count()) == (5, 0)
+    with receiving.Part(upload) as part:
+        part.begin(5)
+    assert path.read_bytes() == b"right"
+    assert uploads.checked(upload.pk) is None
+
+
+def test_everything_is_on_the_disk_itself_before_the_archive_goes(
+    make_zip: Zip, person: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as that can be tested without cutting the power."""
+    model = operations.import_file(make_zip({**good(), "data/more.txt": b"x"}), "tiny", by=person)
+    half, sync, seen = storage.half_made(model.pk), os.fsync, []
+
+    def synced(file: int) -> None:
+        seen.append(str(Path(f"/proc/self/fd/{file}").readlink()))
+        assert storage.upload(model.pk).exists()
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    pipeline.run(model.pk)
+    names = ("", "/model.onnx", "/README.md", "/data", "/data/more.txt")
+    assert {f"{half}{name}" for name in names} | {str(half.parent)} <= set(seen)
+    assert (Model.objects.get().status, storage.upload(model.pk).exists()) == (Status.READY, False)
 
 
 def test_other_archives_are_left_alone(make_zip: Zip, person: User) -> None:

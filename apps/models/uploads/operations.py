@@ -31,12 +31,27 @@ def path_of(upload_id: str) -> Path:
     return Path(settings.UPLOADS_DIR) / f"{upload_id}.part"
 
 
-def received(upload: Upload) -> int:
-    """Bytes that have come."""
+def checked_path(upload_id: str) -> Path:
+    """Where it stands how many bytes count while others are written that are to be compared with their checksum."""
+    return path_of(upload_id).with_suffix(".checked")
+
+
+def checked(upload_id: str) -> int | None:
+    """Bytes that count, whatever lies behind them; None if all do."""
     try:
-        return path_of(upload.pk).stat().st_size
+        return int(checked_path(upload_id).read_text() or 0)
+    except FileNotFoundError:
+        return None
+
+
+def received(upload: Upload) -> int:
+    """Bytes that have come, without those that weren't compared with their checksum yet."""
+    most = checked(upload.pk)
+    try:
+        size = path_of(upload.pk).stat().st_size
     except OSError:
         return 0
+    return size if most is None else min(size, most)
 
 
 def begin(
@@ -97,6 +112,7 @@ def finish(upload: Upload) -> Model:
         if not Upload.objects.select_for_update().filter(pk=upload.pk).exists():
             raise Problem("no_upload", "The upload is finished already.", "Its model is in the list.", status=404)
         Upload.objects.filter(pk=upload.pk).delete()  # frees the name for the model
+        checked_path(upload.pk).unlink(missing_ok=True)
         return operations.import_file(
             path_of(upload.pk), upload.name, by=user, description=upload.description, tags=upload.tags,
             base_model=upload.base_model,
@@ -106,7 +122,8 @@ def finish(upload: Upload) -> Model:
 def discard(upload: Upload, *, by: User | None) -> None:
     """Forget an upload and what has come of it."""
     Upload.objects.filter(pk=upload.pk).delete()
-    path_of(upload.pk).unlink(missing_ok=True)
+    for path in (path_of(upload.pk), checked_path(upload.pk)):
+        path.unlink(missing_ok=True)
     logger.info("the upload of %s was discarded by %s", upload.file_name, by or "the system")
 
 

@@ -152,6 +152,7 @@ class Part:
 
     def __init__(self, upload: Upload) -> None:
         self.upload, self.path = upload, operations.path_of(upload.pk)
+        self.mark = operations.checked_path(upload.pk)
         self.size = 0
         self.looked = 0
 
@@ -167,10 +168,32 @@ class Part:
             step = "Try again in some seconds, or end the other one."
             raise Problem("upload_locked", "Another request writes this upload.", step, status=423) from None
         self.size = os.fstat(self.file).st_size
+        self._only_checked()
         return self
 
     def __exit__(self, *_: object) -> None:
         os.close(self.file)
+
+    def _only_checked(self) -> None:
+        """Whoever wrote before was killed before its bytes were compared with their checksum: they go."""
+        most = operations.checked(self.upload.pk)
+        if most is not None and most < self.size:
+            os.ftruncate(self.file, most)
+            self.size = most
+        self.mark.unlink(missing_ok=True)
+
+    def _mark(self) -> None:
+        """From here on nothing counts until it was compared, also if this process is killed meanwhile."""
+        unfinished = self.mark.with_suffix(".mark")
+        try:
+            with unfinished.open("w") as mark:
+                mark.write(str(self.size))
+                mark.flush()
+                os.fsync(mark.fileno())
+            unfinished.replace(self.mark)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise _refused(error) from None
 
     def begin(self, offset: int) -> None:
         """A Problem if the client goes on elsewhere than where the file ends."""
@@ -183,6 +206,8 @@ class Part:
         """Write what comes. With a checksum all of it counts or nothing; else what has come stays, however it ends."""
         began, hashed = self.size, hashlib.new(expected.algorithm) if expected else None
         whole = False
+        if expected:
+            await _to_its_end(self._mark)
         try:
             async for piece in _pieces(request):
                 if self.size + len(piece) > self.upload.length:
@@ -195,6 +220,7 @@ class Part:
             if hashed and not (whole and expected and hashed.digest() == expected.digest):
                 os.ftruncate(self.file, began)
                 self.size = began
+            self.mark.unlink(missing_ok=True)
         if hashed and expected and hashed.digest() != expected.digest:
             step = "Send these bytes again."
             raise Problem(
@@ -209,15 +235,20 @@ class Part:
                 self.size += done
                 view = view[done:]
         except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-                step = "Free some space and resume: what has come is kept."
-                raise Problem("disk", f"The disk took no more ({error.strerror}).", step, status=507) from None
-            raise
+            raise _refused(error) from None
         if hashed:
             hashed.update(piece)
         if self.size - self.looked > LOOK_EVERY:
             self.looked = self.size
             operations.check_room(self.path)
+
+
+def _refused(error: OSError) -> Exception:
+    """What a disk that is full says, for whoever sends; else the error itself."""
+    if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return error
+    step = "Free some space and resume: what has come is kept."
+    return Problem("disk", f"The disk took no more ({error.strerror}).", step, status=507)
 
 
 async def _to_its_end(work: Callable[..., Any], *args: Any) -> None:
