@@ -50,6 +50,8 @@ class World:
                 await process.keeper.admit(terms, tokens)
             except Exceeded:
                 return
+        if terms.low:
+            process.keeper.refill(terms)
         self.granted += 1
         process.running.append((terms, tokens, now))
         at_once = sum(len(each.running) for each in self.processes) + self.ghosts

@@ -34,6 +34,8 @@ def reserve(call: "Exchange") -> bool:
     now = call.active_at
     if limits.away_since is None and found.admit(call.reserved, now):
         call.charged_at = now
+        if found.low:
+            limits.refill(found)
         return True
     return False
 

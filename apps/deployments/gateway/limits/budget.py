@@ -8,6 +8,8 @@ from apps.deployments.gateway.limits.windows import Period
 SHARE = 32  # a process leases at most this part of a limit ahead of its use
 FRESH = 0.05  # seconds that the headers of a busy budget stand
 HEADERS = b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %b\r\n"
+EARLY = 4  # the next lease is asked for when less than this part of the last one is left
+NEVER = -(1 << 62)
 QUICK = 0.25  # seconds within which a lease that was used up makes the next one larger
 
 
@@ -37,6 +39,7 @@ class Exceeded(Exception):
 class Meter:
     """One limit in windows of time. `left` of its lease; below 0 it is what was used and not counted yet.
 
+    Below `low`, the next lease is asked for, so that nobody has to wait for it.
     `room` is what Redis had beyond the leases of this process when it was last asked. `since` and `until` are the
     window as this process knows it, in monotonic seconds.
     """
@@ -51,6 +54,7 @@ class Meter:
     until: float = 0.0
     room: int = 0
     lease: int = 1
+    low: int = NEVER
     taken_at: float = 0.0
 
     def wish(self, need: int, now: float) -> int:
@@ -143,10 +147,11 @@ class Terms:
     `tokens`: whether such requests use tokens. Without waiting: what isn't held here is asked of Redis by the keeper.
     """
 
-    __slots__ = ("budgets", "meters", "places", "requests", "tokens")
+    __slots__ = ("budgets", "low", "meters", "places", "requests", "tokens")
 
     def __init__(self, budgets: list[Budget], *, tokens: bool) -> None:
         self.budgets = budgets
+        self.low = False  # is the next lease to be asked for?
         meters = [meter for budget in budgets for meter in budget.meters]
         self.requests = [meter for meter in meters if not meter.tokens]
         self.tokens = [meter for meter in meters if meter.tokens and tokens]
@@ -180,8 +185,12 @@ class Terms:
     def _charge(self, tokens: int, now: float) -> None:
         for meter in self.requests:
             meter.left -= 1
+            if meter.left < meter.low:
+                self.low = True
         for meter in self.tokens:
             meter.left -= tokens
+            if meter.left < meter.low:
+                self.low = True
         for place in self.places:
             place.used += 1
         for budget in self.budgets:

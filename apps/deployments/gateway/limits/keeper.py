@@ -4,10 +4,12 @@ import asyncio
 import logging
 import time
 import uuid
+from collections.abc import Coroutine
+from typing import Any
 
 from django.conf import settings
 
-from apps.deployments.gateway.limits.budget import Budget, Exceeded, Limits, Meter, Places, Terms
+from apps.deployments.gateway.limits.budget import EARLY, NEVER, Budget, Exceeded, Limits, Meter, Places, Terms
 from apps.deployments.gateway.limits.store import Away, Store, Taken, Wrong
 from apps.deployments.gateway.limits.windows import Calendar
 
@@ -116,10 +118,33 @@ class Keeper:
             if budget.places and budget.places.used >= budget.places.held:
                 await self._hold(budget, budget.places, now)
 
+    def refill(self, terms: Terms) -> None:
+        """Ask for the next leases before the last ones are used up, behind the calls."""
+        terms.low = False
+        wanted = [(each, meter, 0) for each in terms.budgets for meter in each.meters if meter.left < meter.low]
+        for _, meter, _ in wanted:
+            meter.low = NEVER  # it is asked for
+        if wanted and self.away_since is None:
+            self._behind(self._refill(wanted))
+
+    async def _refill(self, wanted: list[tuple[Budget, Meter, int]]) -> None:
+        now = time.monotonic()
+        try:
+            await self._take(wanted, 0, now)
+        except Away as error:
+            self._went_away(error, now)
+        except Wrong as wrong:
+            self.calendar.skew = wrong.now - time.time()
+
+    def _behind(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _take(self, lacking: list[tuple[Budget, Meter, int]], tokens: int, now: float) -> None:
         around = self.calendar.around
         granted, taken = await self.store.take(
-            [(meter.name, meter.limit, need, meter.wish(need, now), around(meter.period)) for _, meter, need in lacking]
+            [(m.name, m.limit, need, m.wish(need, now) - max(m.left, 0), around(m.period)) for _, m, need in lacking]
         )
         for (_, meter, _), each in zip(lacking, taken, strict=True):
             self._enter(meter, each, now)
@@ -139,6 +164,7 @@ class Keeper:
         if taken.granted:
             meter.left += taken.granted
             meter.taken_at = asked_at
+        meter.low = meter.lease // EARLY if taken.granted else NEVER
 
     async def _hold(self, budget: Budget, places: Places, now: float) -> None:
         async with self._holding:
@@ -165,9 +191,7 @@ class Keeper:
     def _trim(self, subject: str) -> None:
         """Give places back at once where there are few: another process may be asked next."""
         if not self._trimming and self.away_since is None:
-            task = asyncio.get_running_loop().create_task(self._give_places_back())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._behind(self._give_places_back())
         self._trimming.add(subject)
 
     async def _give_places_back(self) -> None:
