@@ -4,6 +4,7 @@ import contextlib
 import select
 import signal
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from apps.apikeys.models import ApiKey
 from apps.deployments.gateway import counting
 from apps.deployments.usage.models import Gap, UsageRecord
 from tests.gateway.conftest import Make, Yard, eventually, start_web
-from tests.gateway.test_http import connected, everything, head, until
+from tests.gateway.test_http import PATH, connected, everything, head, until
 from tests.gateway.test_limits import limit
 
 pytestmark = pytest.mark.system
@@ -61,6 +62,33 @@ def one_more(raw: socket.socket, answer: bytes) -> bytes:
     if select.select([raw], [], [], 0)[0]:
         answer += raw.recv(65536)
     return answer
+
+
+def test_a_head_that_never_ends_is_cut_off(yard: Yard) -> None:
+    """A drop every second keeps no connection: the whole head has twenty seconds."""
+    began = time.monotonic()
+    with connected(yard) as raw:
+        raw.settimeout(40)
+        raw.sendall(f"POST {PATH} HTTP/1.1\r\nHost: x\r\n".encode())
+
+        def drip() -> None:
+            with contextlib.suppress(OSError):
+                while time.monotonic() - began < 35:
+                    raw.sendall(b"X-A: 1\r\n")
+                    time.sleep(1)
+
+        threading.Thread(target=drip, daemon=True).start()
+        found = until(raw, lambda data: b"request_timeout" in data)
+    assert found.startswith(b"HTTP/1.1 408 ")
+    assert time.monotonic() - began > 19
+
+
+def test_a_body_that_never_ends_is_cut_off(yard: Yard) -> None:
+    yard.put(idle_timeout=1)
+    with connected(yard) as raw:
+        raw.sendall(head(yard, "Content-Length: 100") + b"{")
+        assert everything(raw).startswith(b"HTTP/1.1 408 ")
+    assert yard.engine.seen == []
 
 
 def test_many_offers_of_another_protocol_in_one_read(yard: Yard) -> None:

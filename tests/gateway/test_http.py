@@ -125,33 +125,6 @@ def test_an_old_client_is_not_told_to_continue(yard: Yard) -> None:
         assert everything(raw).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_head_that_never_ends_is_cut_off(yard: Yard) -> None:
-    """A drop every second keeps no connection: the whole head has twenty seconds."""
-    began = time.monotonic()
-    with connected(yard) as raw:
-        raw.settimeout(40)
-        raw.sendall(f"POST {PATH} HTTP/1.1\r\nHost: x\r\n".encode())
-
-        def drip() -> None:
-            with contextlib.suppress(OSError):
-                while time.monotonic() - began < 35:
-                    raw.sendall(b"X-A: 1\r\n")
-                    time.sleep(1)
-
-        threading.Thread(target=drip, daemon=True).start()
-        found = until(raw, lambda data: b"request_timeout" in data)
-    assert found.startswith(b"HTTP/1.1 408 ")
-    assert 19 < time.monotonic() - began < 25
-
-
-def test_a_body_that_never_ends_is_cut_off(yard: Yard) -> None:
-    yard.put(idle_timeout=1)
-    with connected(yard) as raw:
-        raw.sendall(head(yard, "Content-Length: 100") + b"{")
-        assert everything(raw).startswith(b"HTTP/1.1 408 ")
-    assert yard.engine.seen == []
-
-
 def test_bodies_of_pipelined_requests_stay_with_them(yard: Yard) -> None:
     """In order, also where one is Django's; the engine sees two, each with its own body."""
     first, last = b'{"n":1}', b'{"n":22}'

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -321,40 +320,6 @@ def test_a_session_needs_the_csrf_token(site: str, person: User) -> None:
     both = {**cookies, "csrftoken": secret}
     done = httpx.post(f"{site}/api/v1/uploads/", headers={**headers, "X-CSRFToken": secret}, cookies=both)
     assert done.status_code == 201
-
-
-def test_quotas_hold_also_for_uploads_that_begin_at_once(person: User, settings) -> None:
-    settings.UPLOAD_QUOTA_BYTES = 1000
-    made, refused = [], []
-
-    def work(number: int) -> None:
-        from django.db import connection
-
-        try:
-            made.append(operations.begin(f"m{number}.zip", 400, by=person))
-        except Problem as problem:
-            refused.append(problem.code)
-        connection.close()
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert (len(made), set(refused)) == (2, {"upload_quota"})
-    settings.UPLOAD_QUOTA_BYTES, settings.UPLOADS_TOTAL_BYTES = 0, 900
-    with pytest.raises(Problem, match="all uploads"):
-        operations.begin("more.zip", 400, by=User.objects.create_user("otto"))
-
-
-def test_the_number_and_the_disk_are_limits(person: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operations, "MAX_OPEN", 1)
-    operations.begin("one.zip", 10, by=person)
-    with pytest.raises(Problem, match="unfinished uploads"):
-        operations.begin("two.zip", 10, by=person)
-    monkeypatch.setattr(operations, "RESERVE", 10**15)
-    with pytest.raises(Problem, match="doesn't fit"):
-        operations.begin("three.zip", 10, by=User.objects.create_user("otto"))
 
 
 def test_a_disk_that_fills_up_meanwhile_stops_the_upload_and_keeps_what_came(
