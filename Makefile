@@ -13,9 +13,11 @@ help: ## say what there is
 run: .venv/run.stamp ## start Modelyard with the demo models
 	@exec $(BIN)/modelyard up --demo
 
-test: .venv/dev.stamp ## all tests; then the browser lane
-	@$(CLEAN_ENV) $(PYTEST) -n auto -m "not browser and not vllm" $(ARGS)
-	@$(MAKE) --no-print-directory test-browser
+test: .venv/dev.stamp ## all tests but those of the lanes below
+	@$(CLEAN_ENV) $(PYTEST) -n auto -m "not browser and not install and not vllm" $(ARGS)
+
+test-install: .venv/dev.stamp ## the wheel and the guides' commands in clean environments
+	@$(CLEAN_ENV) $(PYTEST) -n auto -m install $(ARGS)
 
 test-browser: .venv/dev.stamp ## the browser lane, on the system's Chromium
 	@if [ "$$CI" = true ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v chromium >/dev/null; then \
@@ -28,8 +30,9 @@ test-browser: .venv/dev.stamp ## the browser lane, on the system's Chromium
 		echo "SKIPPED: the browser tests need Chromium (Debian: apt-get install chromium)."; \
 	fi
 
-test-postgres: .venv/dev.stamp ## the same tests on a real PostgreSQL
-	@$(CLEAN_ENV) $(BIN)/python -m tests.postgres $(PYTEST) -n auto -m "not browser and not vllm" $(ARGS)
+test-postgres: .venv/dev.stamp ## what uses the database, on a real PostgreSQL
+	@$(CLEAN_ENV) $(BIN)/python -m tests.postgres $(PYTEST) -n auto -m "not browser and not install and not vllm" \
+		$(addprefix --ignore=tests/,cli contract docs fuzz launchers packaging plugins runtimes translations) $(ARGS)
 
 test-vllm: .venv/dev.stamp ## the vLLM runtime on a real vLLM for the CPU, installed once outside the checkout (3 GB)
 	@python=$$($(CLEAN_ENV) $(BIN)/python -m tests.vllm_environment); case $$? in \

@@ -13,7 +13,7 @@ from tests.cli.conftest import Up, environment
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "docs/guides/write-a-runtime.md").read_text()
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.install, pytest.mark.timeout(300)]
 
 TOKEN = """
 from modelyard.cli import setup

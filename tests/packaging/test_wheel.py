@@ -13,7 +13,7 @@ from tests.runtimes.smollm2 import smollm2_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "tests/plugins/modelyard-llamacpp"
-pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.system, pytest.mark.install, pytest.mark.timeout(400)]
 
 RUNTIMES = """
 import json, os, modelyard
