@@ -8,9 +8,11 @@ import os
 import signal
 import socket
 import sys
+import time
 from typing import Any
 
 BAD_MODEL, PORT_IN_USE, MISSING = 3, 4, 5
+FLUSH = 1.0  # seconds that llama.cpp's thread has to write its log, where the cause stands
 FLASH = {"auto": -1, "off": 0, "on": 1}
 
 
@@ -83,6 +85,7 @@ def main() -> None:
     try:
         server = xllamacpp.Server(made)
     except RuntimeError as error:
+        time.sleep(FLUSH)
         end(BAD_MODEL, f"the server did not start: {error}")
     sys.stderr.write(f"engine: serving on {server.listening_address}\n")
     while True:
