@@ -294,13 +294,3 @@ def test_an_upload_is_paused_reloaded_and_goes_on(page: Page, site: Site, tmp_pa
     expect(page.locator("[data-watch-badge]")).to_have_text("Ready", timeout=30_000)
     page.goto("/admin/models/model/import/")
     expect(page.get_by_text("Begun, not finished")).to_be_hidden()
-
-
-def test_a_zip_without_weights_is_refused_before_it_is_sent(page: Page, tmp_path: Path) -> None:
-    path = tmp_path / "pickled.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("pytorch_model.bin", b"x")
-    page.goto("/admin/models/model/import/")
-    page.set_input_files("#file", path)
-    expect(page.get_by_role("alert")).to_contain_text("can run code")
-    expect(page.get_by_role("button", name="Import", exact=True)).to_be_hidden()

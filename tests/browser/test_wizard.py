@@ -105,7 +105,7 @@ def test_a_taken_name_is_told_when_the_field_is_left(page: Page, site: Site) -> 
 
 
 def test_the_pasted_api_call_makes_the_deployment(page: Page, site: Site) -> None:
-    begun(page, site, "pasted")
+    begun(page, site, "by script")
     go_on(page, "parameters")
     page.fill(SPEED, "7")
     go_on(page, "hardware")
@@ -119,7 +119,7 @@ def test_the_pasted_api_call_makes_the_deployment(page: Page, site: Site) -> Non
     env = {**os.environ, "MODELYARD_TOKEN": token}
     done = subprocess.run(line, shell=True, env=env, capture_output=True, text=True, timeout=30, check=True)
     made = json.loads(done.stdout)
-    assert (made["name"], made["runtime"], made["status"]) == ("pasted", "echo", "deploying")
+    assert (made["name"], made["runtime"], made["status"]) == ("by script", "echo", "deploying")
     page.goto(f"/admin/deployments/deployment/{made['id']}/")
     badge(page, "Deployed")
 
