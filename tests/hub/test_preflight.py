@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from apps.models import blobs
 from apps.models.hub import vault
@@ -123,6 +124,12 @@ def test_what_has_no_sense_to_begin_is_blocked(hub: Hub, content: dict[str, byte
     assert (blocked.code, bool(blocked.next_step)) == (code, True)
 
 
+def test_a_file_that_the_hub_gives_by_parts_only_is_told_before(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "MAX_HTTP_DOWNLOAD_SIZE", 100_000)
+    blocked = look(Asked("acme/tiny")).blocks[0]
+    assert (blocked.code, "model.safetensors has" in blocked.message) == ("hub_file_size", True)
+
+
 def test_no_room_is_told_before(hub: Hub, settings) -> None:
     settings.MAX_UNPACKED_BYTES = 1000
     assert look(Asked("acme/tiny")).blocks[0].code == "too_large"
@@ -172,6 +179,19 @@ def test_shards_come_with_their_index_and_without_a_second_copy(hub: Hub) -> Non
     hub.repos["acme/big"] = Repo(content)
     taken = sorted(file.path for file in look(Asked("acme/big")).taken)
     assert taken == ["1_Pooling/config.json", "chat_template.jinja", *shards, "model.safetensors.index.json"]
+
+
+@pytest.mark.parametrize("shards", [
+    ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"),
+    ("model-00001-of-000163.safetensors", "model-00002-of-000163.safetensors"),
+    ("model-1-of-61.safetensors", "model-2-of-61.safetensors"),
+])  # fmt: skip
+def test_what_the_index_names_beside_the_shards_comes_too(hub: Hub, shards: tuple[str, str]) -> None:
+    beside = ["model.safetensors.index.json", "model_extra_tensors.safetensors", "mtp.safetensors"]
+    names = [*shards, *beside, "model.safetensors"]
+    hub.repos["acme/shards"] = Repo(dict.fromkeys(names, bytes(2000)))
+    taken = sorted(file.path for file in look(Asked("acme/shards")).taken)
+    assert taken == sorted([*shards, *beside])
 
 
 def test_tokens_that_lie_about_are_not_used(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ NEVER = re.compile(
     re.IGNORECASE,
 )
 """Weights of other frameworks, archives, pictures, training logs."""
-SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.)")
+SHARD = re.compile(r"-(\d{1,6})-of-(\d{1,6})(?=\.)")
+"""Mostly five digits each; DeepSeek-V3 has `-00001-of-000163`, Kimi-K2 `-1-of-61`."""
 QUANTIZATION = re.compile(r"[-._](?:UD-)?((?:I?Q\d(?:_[0-9A-Z]+)*)|F16|BF16|F32|FP16|MXFP4)(?=[-._]|$)", re.IGNORECASE)
 GGUF_ORDER = ("Q4_K_M", "Q4_K_S", "Q5_K_M", "Q4_0", "Q4_1", "Q8_0", "Q6_K", "F16", "BF16")
 """Four bits with mixed precision lose little and fit most machines; the makers of llama.cpp recommend the first."""
@@ -80,8 +81,9 @@ def _safetensors(sizes: dict[str, int]) -> Iterable[Variant]:
     top = [path for path in sizes if path.endswith(".safetensors") and "/" not in path]
     taken = [path for path in top if not path.startswith(("consolidated", "adapter_"))] or top
     precise = [path for path in taken if not re.search(r"\.(fp16|fp8|int8)\.", path)] or taken
-    if shards := [path for path in precise if SHARD.search(path)]:
-        precise = shards
+    # Tensors that an index names may lie beside the shards (multi-token prediction, what a quantizer left as it was).
+    copies = {SHARD.sub("", path) for path in precise if SHARD.search(path)}
+    precise = [path for path in precise if path not in copies]
     folders = [
         p for p in sizes if p.endswith(".safetensors") and "/" in p and not p.startswith((*SIDE_ONNX, "original/"))
     ]

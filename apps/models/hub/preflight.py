@@ -246,6 +246,10 @@ def _unfit(found: Preflight) -> list[Problem]:
         if any(len(part.encode()) > MAX_FILE_NAME for part in file.path.split("/")):
             said = f"The file name {file.path[:80]}… is too long for most disks."
             blocks.append(Problem("hub_names", said, "Leave it out by patterns."))
+        if file.size > constants.MAX_HTTP_DOWNLOAD_SIZE:
+            said = f"{file.path[:200]} has {file.size / 1e9:.1f} GB; plain downloads from the hub end at 50 GB a file."
+            step = "Choose another variant, or one in smaller shards; or bring it as a bundle."
+            blocks.append(Problem("hub_file_size", said, step))
     if double := names.double([file.path for file in found.taken]):
         said = f"{double[:80]} is one name with another one on many disks (capitals, accents)."
         blocks.append(Problem("hub_names", said, "Leave one of them out by patterns."))
