@@ -102,6 +102,18 @@ def test_a_module_is_found_under_the_prefix_of_another_version(make_zip: Zip, im
     assert imported(make_zip(adapter_files(), "polite.zip")).status == Status.READY
 
 
+@pytest.mark.parametrize("last", ["language_model.model.", "vision_tower."])
+def test_layers_of_pictures_are_not_taken_for_those_of_the_text(make_zip: Zip, imported: Imported, last: str) -> None:
+    sizes = {f"language_model.{MODULE}.weight": SIZE, "vision_tower.layers.0.self_attn.q_proj.weight": SIZE * 3}
+    order = sorted(sizes, key=lambda name: name.startswith(last))
+    both = zeros(**{name: (sizes[name], sizes[name]) for name in order})
+    imported(make_zip({**base_files(), "model.safetensors": both}, "Llama.zip"))
+    module = MODULE.replace("model.", "model.language_model.")
+    assert imported(make_zip(adapter_files(module=module), "polite.zip")).status == Status.READY
+    wrong = imported(make_zip(adapter_files(module=module, size=SIZE * 2), "wrong.zip"))
+    assert wrong.failure_code == "MYI042"
+
+
 def test_an_adapter_without_its_base_is_retried_when_that_is_here(
     make_zip: Zip, imported: Imported, person: User
 ) -> None:

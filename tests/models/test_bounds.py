@@ -15,7 +15,7 @@ from django.contrib.auth.models import User
 
 from apps.models import credentials, names, operations, pipeline, storage, zips
 from apps.models.bundles import manifest
-from apps.models.formats import gguf, inspect, onnx, templates
+from apps.models.formats import gguf, inspect, onnx, pickles, templates
 from apps.models.formats.safetensors import Malformed
 from apps.models.models import Status
 from apps.models.rules import Blocked, Policy
@@ -248,3 +248,17 @@ def test_of_very_many_names_in_pickles_and_modules_the_first_are_told(tmp_path: 
     told = {found.rule: found.finding for found in facts.findings}
     assert "19995 more" in told["MYI022"]
     assert "145 more" in told["MYI011"]
+
+
+def test_texts_of_a_pickle_fill_no_memory(tmp_path: Path) -> None:
+    path, one = tmp_path / "notes.txt", ("\U0001f600" + "x" * 1000).encode()
+    path.write_bytes(b"\x80\x04" + (b"X" + struct.pack("<I", len(one)) + one + b"\x94") * 30_000)
+    with below(50 * MB):
+        assert pickles.disguised(path) is None
+    # A name that was said too late to be remembered is none of the list.
+    names = b"\x94".join(b"\x8c" + bytes([len(name)]) + name for name in (b"torch", b"Size")) + b"\x94"
+    path.write_bytes(path.read_bytes() + names + b"j" + struct.pack("<I", 30_000) + b"j" + struct.pack("<I", 30_001)
+                     + b"\x93.")  # fmt: skip
+    found = pickles.disguised(path)
+    assert found
+    assert found.refused == [pickles.MADE_WHILE_LOADING]

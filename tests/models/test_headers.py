@@ -160,6 +160,17 @@ def test_long_texts_of_a_gguf_header_are_cut(tmp_path: Path) -> None:
     assert (len(facts.architecture), len(facts.licence)) == (128, 128)
 
 
+def test_of_shards_the_first_says_what_it_is(tmp_path: Path) -> None:
+    said = {"general.architecture": "llama", "general.license": "mit"}
+    (tmp_path / "m-00001-of-00002.gguf").write_bytes(gguf_bytes(said))
+    (tmp_path / "m-00002-of-00002.gguf").write_bytes(gguf_bytes({"split.no": "1"}))
+    (tmp_path / "a-mmproj.gguf").write_bytes(gguf_bytes({"general.architecture": "clip"}))
+    names = sorted(path.name for path in tmp_path.iterdir())
+    for order in (names, names[::-1]):
+        facts = inspect(tmp_path, order)
+        assert (facts.architecture, facts.licence) == ("llama", "mit")
+
+
 def test_files_that_claim_more_numbers_together_than_can_be_counted_are_refused(tmp_path: Path) -> None:
     head = struct.pack("<4sIQQ", b"GGUF", 3, 15, 0)  # of a type that nobody knows, so of no size
     tensors = [struct.pack("<Q1sIQIQ", 1, bytes([65 + each]), 1, 2**59, 99, 0) for each in range(15)]

@@ -67,14 +67,15 @@ def _weights(base: Model) -> dict[str, Shape]:
 def _compare(pairs: Mapping[str, Pair], weights: Mapping[str, Shape], base: Model) -> None:
     step = f"Choose the model that it was made for as its base, or train it on {base.name} again."
     by_tail = _tails(weights)
-    missing = [pair.module for pair in pairs.values() if not _names(pair.module, weights, by_tail)]
+    found = {pair.module: _names(pair.module, weights, by_tail) for pair in pairs.values()}
+    missing = [module for module, names in found.items() if not names]
     if missing:
         names = ", ".join(missing[:3]) + (" …" if len(missing) > 3 else "")
         raise Blocked(UNFIT, f"{base.name} has no {names}, which the adapter changes.", step)
     for pair in pairs.values():
-        shape = weights.get(f"{_names(pair.module, weights, by_tail)}.weight")
-        if shape is not None and not _fits(pair, shape):
-            wanted, there = f"{pair.outputs} × {pair.inputs}", " × ".join(map(str, shape))
+        shapes = [weights.get(f"{name}.weight") for name in found[pair.module]]
+        if not any(shape is None or _fits(pair, shape) for shape in shapes):
+            wanted, there = f"{pair.outputs} × {pair.inputs}", " × ".join(map(str, shapes[0] or ()))
             said = f"The adapter's {pair.module} is for {wanted} numbers, and {base.name} has {there}."
             raise Blocked(UNFIT, said, step)
 
@@ -85,18 +86,20 @@ def _fits(pair: Pair, shape: Shape) -> bool:
     return len(shape) != 2 or sorted(shape) == sorted(wanted)
 
 
-def _names(module: str, weights: Mapping[str, Shape], by_tail: Mapping[str, str]) -> str:
-    """The module as the base calls it; empty if it has none. Quantized ones have other tensors than `weight`."""
+def _names(module: str, weights: Mapping[str, Shape], by_tail: Mapping[str, list[str]]) -> list[str]:
+    """What the base may call the module; nothing if it has none. Quantized ones have other tensors than `weight`.
+
+    Layers of the text and of the pictures of one model may be told apart only by what stands before the tail.
+    """
     if any(f"{module}.{kind}" in weights for kind in ("weight", "qweight", "weight_packed")):
-        return module
+        return [module]
     tail = TAIL.search(module)
-    return by_tail.get(tail[1], "") if tail else ""
+    return by_tail.get(tail[1], []) if tail else []
 
 
-def _tails(weights: Iterable[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name in weights:
-        module = name.rpartition(".")[0]
+def _tails(weights: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for module in dict.fromkeys(name.rpartition(".")[0] for name in weights):
         if tail := TAIL.search(module):
-            found[tail[1]] = module
+            found.setdefault(tail[1], []).append(module)
     return found

@@ -16,6 +16,7 @@ from modelyard.language import english
 
 __all__ = ["PICKLES", "Facts", "inspect"]
 MAX_SHARD_NAME = 200  # characters
+PROJECTOR = "clip"  # what llama.cpp calls the part that reads pictures, a file beside the model's
 CUSTOM_SHOWN = 10  # domains of operators
 MISSING_SHOWN = 5  # files that an index names
 LICENCE_FILES = re.compile(r"^(LICEN[CS]E|COPYING)(\.\w+)?$", re.IGNORECASE)
@@ -128,8 +129,7 @@ def _gguf(folder: Path, paths: list[str], facts: Facts) -> None:
             header = gguf.read(folder / path)
         except Malformed as error:
             raise Blocked("MYI014", f"{path} can't be used: {error}.", "Download or convert it again.") from None
-        facts.architecture, facts.context_length = printable(header.architecture[:128]), header.context_length
-        facts.licence, facts.task = header.licence, "text-generation"
+        _said_by_header(header, facts)
         facts.parameter_count = (facts.parameter_count or 0) + header.parameters or None
         if (facts.parameter_count or 0) >= 2**63:
             step = "Download or convert them again."
@@ -139,6 +139,13 @@ def _gguf(folder: Path, paths: list[str], facts: Facts) -> None:
         if header.vocabulary > tokenizers.MAX_VOCABULARY:
             facts.block("MYI026", f"{path}: its vocabulary has {header.vocabulary} tokens.", TOKENIZER_STEP)
     facts.passed("MYI014", f"{len(paths)} GGUF header(s) are consistent.")
+
+
+def _said_by_header(header: gguf.Header, facts: Facts) -> None:
+    """What one file of a GGUF model says; of shards only the first does."""
+    if header.architecture and facts.architecture in {"", PROJECTOR}:
+        facts.architecture, facts.context_length = printable(header.architecture[:128]), header.context_length
+    facts.licence, facts.task = facts.licence or header.licence, "text-generation"
 
 
 def _configuration(folder: Path, paths: list[str], facts: Facts) -> None:

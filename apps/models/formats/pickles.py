@@ -23,6 +23,7 @@ MAX_MEMBERS = 200_000  # entries of a PyTorch archive; one a tensor
 MAX_MEMBER = 64 * 2**20  # bytes of the pickle in a PyTorch archive
 MAX_MEMO = 1_000_000  # things that one pickle refers to again
 MAX_TEXT = 1024  # characters of a name
+MAX_REMEMBERED = 8 * 2**20  # characters of all texts that are referred to again; four bytes each at most
 MAX_NAMES = 200  # different names that are remembered
 ZIP = b"PK\x03\x04"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -118,6 +119,7 @@ class Reader:
         self.left = MAX_OPCODES
         self.recent: list[str | None] = []
         self.memo: dict[int, str | None] = {}
+        self.room = MAX_REMEMBERED
         self.depth = 0
         self.marks: list[int] = []
         self.first: Any = None
@@ -125,6 +127,7 @@ class Reader:
     def pickle(self, file: IO[bytes]) -> None:
         """One, to its STOP. Malformed if it can't be read to there."""
         self.recent, self.memo, self.first, self.depth, self.marks = [], {}, None, 0, []
+        self.room = MAX_REMEMBERED
         try:
             for opcode, argument, _ in pickletools.genops(cast(IO[bytes], Bounded(file))):
                 self.left -= 1
@@ -167,9 +170,15 @@ class Reader:
             self.recent = [*self.recent[-1:], self.memo.get(int(argument))]
         elif name in PUTS or name == "MEMOIZE":
             place = len(self.memo) if name == "MEMOIZE" else int(argument)
-            self.memo[place] = self.recent[-1] if self.recent else None
+            self._remember(place, self.recent[-1] if self.recent else None)
         elif name not in {"FRAME", "PROTO", "STOP"}:
             self._other(name, argument)
+
+    def _remember(self, place: int, text: str | None) -> None:
+        """What the pickle may refer to again. Without room it is not known: a name made of it is refused."""
+        if text is not None:
+            self.room -= len(text)
+        self.memo[place] = text if self.room >= 0 else None
 
     def _other(self, name: str, argument: Any) -> None:
         if name in {"GLOBAL", "INST"}:
