@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import fcntl
 import hashlib
 import os
 import signal
@@ -353,6 +354,19 @@ def test_what_expired_goes_and_what_a_crash_left_is_imported(
     sweep()
     assert not operations.path_of(old.pk).exists()
     assert not Upload.objects.exists()
+    assert Model.objects.get().name == "whole"
+
+
+def test_the_sweep_leaves_alone_what_a_request_still_writes(site: str, person: User, archive: Path) -> None:
+    whole = operations.begin("whole.zip", archive.stat().st_size, by=person)
+    path = operations.path_of(whole.pk)
+    path.write_bytes(archive.read_bytes())
+    os.utime(path, (time.time() - 100, time.time() - 100))  # the disk has been writing it ever since
+    with path.open("rb") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        sweep()
+        assert not Model.objects.exists()
+    sweep()
     assert Model.objects.get().name == "whole"
 
 

@@ -1,5 +1,6 @@
 """What people do with uploads: begin one, look how far it is, finish or discard it."""
 
+import fcntl
 import logging
 import os
 import shutil
@@ -131,10 +132,10 @@ def sweep() -> None:
     """What a crash left between the last byte and the import is begun; what has expired goes."""
     now = timezone.now()
     for upload in Upload.objects.filter(expires_at__lt=now):
-        if not _recent(upload):  # a request that has lasted all that time still brings some
+        if not _busy(upload):  # a request that has lasted all that time still brings some
             discard(upload, by=None)
     for upload in Upload.objects.filter(problem=""):
-        if received(upload) != upload.length or _recent(upload):
+        if received(upload) != upload.length or _busy(upload):
             continue
         try:
             finish(upload)
@@ -149,10 +150,14 @@ def check_room(path: Path) -> None:
         raise Problem("disk", "The disk of uploads is nearly full.", step, status=507)
 
 
-def _recent(upload: Upload) -> bool:
-    """Its last byte came just now: the request that brought it begins the import."""
+def _busy(upload: Upload) -> bool:
+    """A request writes it, or brought its last byte just now, and begins the import."""
     try:
-        return timezone.now().timestamp() - path_of(upload.pk).stat().st_mtime < 30
+        with path_of(upload.pk).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return timezone.now().timestamp() - os.fstat(file.fileno()).st_mtime < 30
+    except BlockingIOError:
+        return True
     except OSError:
         return False
 

@@ -115,14 +115,13 @@ class Uploads:
                     size = part.size
                     if size > offset:  # however it ended
                         await sync_to_async(_touched)(upload)
+                if size == upload.length:  # while nobody else writes it, nor begins the import
+                    model = await sync_to_async(_finish)(upload)
+                    return 204, {"Upload-Offset": str(size), "Modelyard-Model": model.pk}
         finally:
             if self.writers.get(upload.pk) is task:
                 del self.writers[upload.pk]
-        headers = _state(upload, size)
-        if size == upload.length:
-            model = await sync_to_async(_finish)(upload)
-            headers = {"Upload-Offset": str(size), "Modelyard-Model": model.pk}
-        return 204, headers
+        return 204, _state(upload, size)
 
     async def _interrupt(self, upload_id: str) -> None:
         """A client that comes back has given up the connection that we may still wait for."""
