@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, transaction
-from django.db.models import ProtectedError
+from django.db.models import Case, ProtectedError, Q, Value, When
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
@@ -106,11 +106,13 @@ def retry(model: Model, *, by: User | None, base_model: Model | None = None) -> 
             f"What {model.name} is imported from isn't there any more.",
             "Delete it and import it again.",
         )
-    if base_model and model.failure_code not in MENDED_BY_BASE:
+    if base_model and (model.failure_code not in MENDED_BY_BASE or model.status != Status.IMPORT_FAILED):
         step = "Retry it as it is, or delete it and import it again with that base."
         raise Problem("invalid_base", f"Another base isn't what {model.name} failed for want of.", step, status=400)
-    retried = Model.objects.filter(pk=model.pk, status=Status.IMPORT_FAILED).update(
-        status=Status.IMPORTING, stage=WAITING, progress=0, attempts=0,
+    updating = Q(status=Status.READY, hub_origin__upcoming__isnull=False)
+    retried = Model.objects.filter(updating | Q(status=Status.IMPORT_FAILED), pk=model.pk).update(
+        status=Case(When(status=Status.READY, then=Value(Status.UPDATING)), default=Value(Status.IMPORTING)),
+        stage=WAITING, progress=0, attempts=0,
         failure_code="", failure="", next_step="", lease_owner="", lease_until=None,
         **({"base_model": base_model, "kind": Kind.ADAPTER} if base_model else {}),
     )  # fmt: skip
@@ -123,11 +125,16 @@ def retry(model: Model, *, by: User | None, base_model: Model | None = None) -> 
 
 
 def retryable(model: Model) -> bool:
-    """Has its import failed, and is what it is imported from still there?"""
+    """Has its import failed, or its update, and is what it is imported from still there?"""
     if model.status != Status.IMPORT_FAILED:
-        return False
+        return update_failed(model)
     origins = (BundleOrigin, HubOrigin)
     return storage.upload(model.pk).exists() or any(each.objects.filter(model=model).exists() for each in origins)
+
+
+def update_failed(model: Model) -> bool:
+    """Is it Ready as it was, after a newer revision of it couldn't be had?"""
+    return model.status == Status.READY and HubOrigin.objects.filter(model=model, upcoming__isnull=False).exists()
 
 
 def edit(model: Model, *, description: str | None = None, tags: Iterable[str] | None = None) -> Model:

@@ -80,10 +80,8 @@ class Import:
     def _leave_nothing(self) -> None:
         if not Model.objects.filter(pk=self.id).exists():
             storage.remove(self.id)
-        elif Model.objects.filter(pk=self.id, status=Status.READY).exists():
-            storage.discard(
-                storage.begun(self.id)
-            )  # an update that was cancelled; what a paused download has got stays
+        elif Model.objects.filter(pk=self.id, status=Status.READY, hub_origin__upcoming__isnull=True).exists():
+            storage.discard(storage.begun(self.id))  # an update was cancelled; what a paused download has got stays
 
     def _take_lease(self) -> bool:
         now = timezone.now()
@@ -214,9 +212,12 @@ class Import:
 
     def _failed(self, blocked: Blocked) -> None:
         found = blocked.found
-        if found.rule not in KEEP_ARCHIVE and self._holds_lease():
-            storage.discard(storage.upload(self.id))
-            storage.discard(storage.begun(self.id))
+        if self._holds_lease():
+            for path in (storage.upload(self.id), storage.half_made(self.id)):
+                if found.rule not in KEEP_ARCHIVE:
+                    storage.discard(path)
+                elif path.exists():
+                    os.utime(path)  # the days in which somebody may decide begin now
         self._ended(found.rule, found.finding, found.next_step, [found])
 
     def _ended(self, code: str, failure: str, next_step: str, report: list[Found]) -> None:

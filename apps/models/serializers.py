@@ -70,7 +70,9 @@ class ModelDetailSerializer(ModelSerializer):
     hub = HubOriginSerializer(source="hub_origin", default=None, read_only=True)
     revisions = RevisionSerializer(many=True, read_only=True)
     overrides = serializers.SerializerMethodField(help_text="Rules that people overrode, the newest first.")
-    retryable = serializers.SerializerMethodField(help_text="The import failed, and what it is from is still there.")
+    retryable = serializers.SerializerMethodField(
+        help_text="The import or an update failed, and what it is from is still there."
+    )
 
     class Meta(ModelSerializer.Meta):
         fields = [

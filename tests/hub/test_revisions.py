@@ -16,6 +16,7 @@ from apps.models import operations as models
 from apps.models import pipeline, storage
 from apps.models.hub import operations
 from apps.models.models import Model, Status
+from apps.models.overrides import operations as overrides
 from modelyard.problems import Problem
 from tests.hub.conftest import Bring, files
 from tests.hub.server import Hub, Repo
@@ -113,6 +114,56 @@ def test_what_a_cancelled_update_had_downloaded_goes_also_after_a_kill(hub: Hub,
     operations.cancel_update(model, by=person)
     pipeline.sweep()
     assert not half.exists()
+    assert weights(storage.folder(model.pk)) == files()["model.safetensors"]
+
+
+def test_one_that_was_blocked_is_overridden_for_its_revision(hub: Hub, bring: Bring, person: User) -> None:
+    browser = Client()
+    browser.force_login(person)
+    model = bring()
+    hub.repos["acme/tiny"].update({**files(8), "aux.json": b"{}"})
+    updated(model, person)
+    assert (model.status, model.revision, model.failure_code) == (Status.READY, 1, "MYI009")
+    page = reverse("admin:models_model_change", args=[model.pk])
+    shown = browser.get(page).content.decode()
+    assert "Retry update" in shown
+    assert "Cancel update" in shown
+    assert 'name="reason"' in shown
+    model = overrides.override_rule(model, "MYI009", "Nobody here has Windows.", by=person)
+    assert model.status == Status.UPDATING
+    pipeline.run(model.pk)
+    model.refresh_from_db()
+    assert (model.status, model.revision, model.failure) == (Status.READY, 2, "")
+    assert "aux.json" in model.files.values_list("path", flat=True)
+    assert overrides.of_revision(model.pk, 2)
+    assert not overrides.of_revision(model.pk, 1)
+
+
+def test_one_that_failed_is_retried_or_cancelled_or_goes_in_time(hub: Hub, bring: Bring, person: User) -> None:
+    model = bring()
+    hub.repos["acme/tiny"].update({**files(8), "aux.json": b"{}"})
+    half = storage.half_made(model.pk)
+    for _ in range(2):
+        updated(model, person)
+        assert half.exists()
+        pipeline.sweep()
+        assert half.exists()
+        operations.cancel_update(model, by=person)
+        model.refresh_from_db()
+        assert (model.status, model.failure) == (Status.READY, "")
+        os.utime(half, (time.time() - 300, time.time() - 300))
+        pipeline.sweep()
+        assert not half.exists()
+    updated(model, person)
+    os.utime(half, (1, 1))
+    pipeline.sweep()
+    assert not half.exists()
+    with pytest.raises(Problem, match="wasn't ended by"):
+        overrides.override_rule(model, "MYI016", "No such thing happened.", by=person)
+    models.retry(model, by=person)
+    pipeline.run(model.pk)
+    model.refresh_from_db()
+    assert (model.status, model.revision, model.failure_code) == (Status.READY, 1, "MYI009")
     assert weights(storage.folder(model.pk)) == files()["model.safetensors"]
 
 

@@ -1,5 +1,6 @@
 """Letting a model in against a rule: who may, what is kept of it, and what can't be."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,8 +122,6 @@ def test_a_ready_model_has_nothing_to_override(make_zip: Zip, imported: Imported
 
 
 def test_what_nobody_decides_on_goes_after_a_week(pickled: Model, person: User) -> None:
-    import os
-
     pipeline.sweep()
     archive = storage.upload(pickled.pk)
     assert archive.exists()
@@ -132,6 +131,15 @@ def test_what_nobody_decides_on_goes_after_a_week(pickled: Model, person: User) 
     with pytest.raises(Problem, match="isn't there any more"):
         overrides.override_rule(pickled, "MYI016", REASON, by=person)
     assert not RuleOverride.objects.exists()
+
+
+def test_the_week_begins_when_the_import_is_blocked(make_zip: Zip, person: User) -> None:
+    files = {"pytorch_model.bin": torch_zip(state()), "config.json": config()}
+    model = operations.import_file(make_zip(files), "late", by=person)
+    os.utime(storage.upload(model.pk), (1, 1))  # it had to wait, for disk space perhaps
+    assert again(model).failure_code == "MYI016"
+    pipeline.sweep()
+    assert again(overrides.override_rule(model, "MYI016", REASON, by=person)).status == Status.READY
 
 
 def test_the_page_offers_it_to_those_who_may(pickled: Model) -> None:

@@ -66,7 +66,10 @@ def head(request: HttpRequest, model: Model, here: str) -> dict[str, Any]:
         "working": model.status in WORKING,
         "cancels": model.status in WORKING - USABLE,
         "failure": progress.failure(model) if model.failure else None,
-        "choose_base": may_import and operations.retryable(model) and model.failure_code in MENDED_BY_BASE,
+        "choose_base": may_import
+        and model.status == Status.IMPORT_FAILED
+        and operations.retryable(model)
+        and model.failure_code in MENDED_BY_BASE,
         "bases": bases.offered() if model.failure_code in MENDED_BY_BASE else [],
         "override": overrides.context(request, model),
         "progress": progress.context(model),

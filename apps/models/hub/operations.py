@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from apps.models import operations
@@ -203,13 +204,15 @@ def update(model: Model, found: Preflight, *, by: User | None) -> Model:
 
 
 def cancel_update(model: Model, *, by: User | None) -> Model:
-    """Give a newer revision up; the model stays what it is."""
-    cancelled = Model.objects.filter(pk=model.pk, status=Status.UPDATING).update(
-        status=Status.READY, stage="", lease_owner="", lease_until=None
-    )
-    if not cancelled:
-        raise Problem("wrong_status", f"{model.name} isn't being updated.", "Reload the page.")
-    HubOrigin.objects.filter(pk=model.pk).update(upcoming=None)
+    """Give a newer revision up, while it comes or after that failed; the model stays what it is."""
+    going_on, failed = Q(status=Status.UPDATING), Q(status=Status.READY, hub_origin__upcoming__isnull=False)
+    with transaction.atomic():  # nobody begins another one between the two
+        cancelled = Model.objects.filter(going_on | failed, pk=model.pk).update(
+            status=Status.READY, stage="", lease_owner="", lease_until=None, failure_code="", failure="", next_step=""
+        )
+        if not cancelled:
+            raise Problem("wrong_status", f"{model.name} isn't being updated.", "Reload the page.")
+        HubOrigin.objects.filter(pk=model.pk).update(upcoming=None)
     logger.info("the update of %s was cancelled by %s", model.name, by or "the system")
     model.refresh_from_db()
     return model

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Q
 
 from apps.models import operations, storage
 from apps.models.models import Model, Status
@@ -27,7 +28,8 @@ def override_rule(model: Model, rule: str, reason: str, *, by: User) -> Model:
         model = Model.objects.select_for_update().filter(pk=model.pk).first() or model
         _refuse(model, rule, reason)
         RuleOverride.objects.create(
-            model_id=model.pk, model_name=model.name, revision=model.revision, rule=rule, finding=model.failure,
+            model_id=model.pk, model_name=model.name, rule=rule, finding=model.failure,
+            revision=model.revision + int(model.status == Status.READY),  # of an update, the one that was to come
             reason=reason, by=by, by_name=by.get_username(),
         )  # fmt: skip
         operations.retry(model, by=by)
@@ -40,7 +42,8 @@ def _refuse(model: Model, rule: str, reason: str) -> None:
     if rule in RULES and rule not in OVERRIDABLE:
         step = "Mend the model and import it again."
         raise Problem("never_overridden", f"{rule} ({RULES[rule].title}) can't be overridden.", step)
-    if model.status != Status.IMPORT_FAILED or model.failure_code != rule:
+    failed = model.status == Status.IMPORT_FAILED or operations.update_failed(model)
+    if not failed or model.failure_code != rule:
         said = f"The import of {model.name} wasn't ended by {rule[:16]}."
         raise Problem("nothing_to_override", said, "Only the rule that ended an import can be overridden.")
     if not MIN_REASON <= len(reason) <= MAX_REASON:
@@ -70,9 +73,10 @@ def history(model: Model) -> list[RuleOverride]:
 
 
 def forget() -> list[Path]:
-    """What was kept of blocked imports that nobody decided on in time; it goes."""
+    """What was kept of blocked imports, and of failed updates, that nobody decided on in time; it goes."""
     before = time.time() - KEPT_DAYS * 24 * 3600
-    blocked = Model.objects.filter(status=Status.IMPORT_FAILED, failure_code__in=OVERRIDABLE)
+    updates = Q(status=Status.READY, hub_origin__upcoming__isnull=False)
+    blocked = Model.objects.filter(updates | Q(status=Status.IMPORT_FAILED, failure_code__in=OVERRIDABLE))
     gone = []
     for model_id in blocked.values_list("pk", flat=True):
         for path in (storage.upload(model_id), storage.half_made(model_id)):
