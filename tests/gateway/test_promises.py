@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apps.deployments.gateway.limits import Exceeded, Keeper, Limits, Terms
+from apps.deployments.gateway.limits import Away, Exceeded, Keeper, Limits, Terms
 
 pytestmark = pytest.mark.system
 PROCESSES = 3
@@ -73,6 +73,17 @@ class World:
         keeper = self.processes[number].keeper
         keeper.budget(self.subject, "API key", other._replace(concurrent_requests=None) if limitless else other)
 
+    def due(self, number: int) -> None:
+        """The next report tells of the places again."""
+        for budget in self.processes[number].keeper.budgets.values():
+            if budget.places:
+                budget.places.told_at = 0
+
+    async def later(self, number: int, tokens: int) -> None:
+        """A request that comes while Redis is being told."""
+        await asyncio.sleep(0)
+        await self.ask(number, tokens)
+
     def kill(self, number: int) -> None:
         """`kill -9`: what it held and owed is lost."""
         process = self.processes[number]
@@ -92,6 +103,7 @@ STEPS = st.one_of(
     st.tuples(st.just("report"), st.integers(0, PROCESSES - 1), st.just(0), st.just(1)),
     st.tuples(st.just("jump"), st.integers(0, PROCESSES - 1), st.integers(-400_000, 400_000), st.just(1)),
     st.tuples(st.just("overlap"), st.integers(0, PROCESSES - 1), st.integers(0, 60), st.integers(1, 4)),
+    st.tuples(st.just("meanwhile"), st.integers(0, PROCESSES - 1), st.integers(0, 60), st.integers(1, 6)),
     st.tuples(st.just("rotate"), st.integers(0, PROCESSES - 1), st.integers(0, 1), st.just(1)),
 )
 
@@ -116,6 +128,9 @@ async def live(world: World, steps: list[tuple[str, int, int, int]]) -> None:
             # Some wait for Redis when the limits change, others come after that.
             asks = [world.ask(number, amount) for _ in range(2 * times)]
             await asyncio.gather(*asks[:times], world.rotate(number), *asks[times:])
+        elif what == "meanwhile":
+            world.due(number)
+            await asyncio.gather(keeper.report(), *(world.later(number, amount) for _ in range(times)))
         else:
             await world.rotate(number, limitless=bool(amount))
     await world.close()
@@ -139,6 +154,76 @@ def test_what_a_call_used_is_counted_where_its_limits_were_changed_meanwhile() -
         await world.close()
 
     run(change())
+
+
+def test_a_place_is_not_used_before_redis_has_granted_it() -> None:
+    async def tell() -> None:
+        world = World(Limits(concurrent_requests=64))
+        for number in (0, 1):
+            for _ in range(32):
+                await world.ask(number, 0)
+        for number in (0, 1):
+            world.due(number)
+            await world.processes[number].keeper.report()
+            await world.ask(1, 0)
+        assert world.granted == 64
+        for _ in range(3):
+            for number in (0, 1):
+                world.due(number)
+                await asyncio.gather(world.processes[number].keeper.report(), *(world.later(number, 0) for _ in "ab"))
+        assert world.most_at_once == 64
+        await world.close()
+
+    run(tell())
+
+
+def test_what_was_reserved_and_not_used_goes_back_from_a_busy_process_too() -> None:
+    async def trickle() -> None:
+        world = World(Limits(tokens_per_day=500_000))
+        keeper = world.processes[0].keeper
+        for _ in range(100):
+            await world.ask(0, 4500)
+        for _ in range(100):
+            world.end(0, 300)
+        await world.ask(0, 1)
+        await keeper.report()
+        assert (world.granted, world.used) == (101, 30_000)
+        for _ in range(90):
+            await world.ask(1, 4500)
+        assert world.granted == 191
+        await world.close()
+
+    run(trickle())
+
+
+def test_what_was_used_while_redis_was_away_is_counted_whatever_became_of_the_limits() -> None:
+    async def away() -> None:
+        world = World(Limits(tokens_per_day=1000))
+        keeper = world.processes[0].keeper
+        keeper.away_since = time.monotonic()
+        await world.ask(0, 900)
+        await world.rotate(0)
+        await world.ask(0, 200)
+        assert world.granted == 1
+        world.end(0, 950)
+        for budget in (*keeper.budgets.values(), *keeper.retired):
+            budget.used_at = -(10**6)  # ages ago
+        keeper.store.settle, settle = refuse, keeper.store.settle
+        await keeper.report()
+        keeper.store.settle = settle
+        await keeper.report()
+        assert keeper.away_since is None
+        await world.ask(1, 51)
+        assert world.granted == 1
+        await world.ask(1, 50)
+        assert world.granted == 2
+        await world.close()
+
+    run(away())
+
+
+async def refuse(*_: object) -> None:
+    raise Away("as if Redis were away")
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
@@ -166,7 +251,7 @@ def test_tokens_used_exceed_the_limit_by_no_more_than_answers_took_beyond_their_
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(limit=st.integers(0, 40), steps=st.lists(STEPS, min_size=5, max_size=60))
+@given(limit=st.integers(0, 100), steps=st.lists(STEPS, min_size=5, max_size=60))
 def test_no_more_run_at_once_than_may(limit: int, steps: list[tuple[str, int, int, int]]) -> None:
     world = World(Limits(concurrent_requests=limit))
     run(live(world, steps))

@@ -63,6 +63,7 @@ class Call(Exchange):
     async def _find(self) -> None:
         key = await self.gateway.keys.check(self.head.authorization)
         table = await self.gateway.tables.get(key.deployment_id)
+        self.active_at = time.monotonic()  # of the window it is charged in: looking them up took a while
         if not self.done:
             self._open(key, table)
 

@@ -57,10 +57,15 @@ class Meter:
     low: int = NEVER
     taken_at: float = 0.0
 
+    @property
+    def most(self) -> int:
+        """The largest lease that is taken ahead of its use, or kept of what was reserved."""
+        return max(self.limit // SHARE, 1)
+
     def wish(self, need: int, now: float) -> int:
         """How much to lease, so that a busy process seldom asks and an idle one holds next to nothing."""
         quick = now - self.taken_at < QUICK
-        self.lease = min(self.lease * 2, max(self.limit // SHARE, 1)) if quick else max(self.lease // 2, 1)
+        self.lease = min(self.lease * 2, self.most) if quick else max(self.lease // 2, 1)
         return max(need, self.lease)
 
     def roll(self, now: float) -> None:
@@ -113,6 +118,11 @@ class Budget:
         most = limits.concurrent_requests
         self.places = Places(f"{subject}:now", most) if most is not None else None
         self.former: Places | None = None  # of requests under way from when there was such a limit
+
+    @property
+    def owes(self) -> bool:
+        """Was something used that isn't counted yet?"""
+        return any(meter.left < 0 for meter in self.meters)
 
 
 def headers(budgets: list[Budget], now: float) -> bytes:

@@ -18,6 +18,7 @@ EVERY = 0.25  # seconds between two reports to Redis
 IDLE = 0.25  # seconds after which a lease that nobody draws on goes back
 HELD_SECONDS = 5.0  # after which places of a process that was killed are free again
 TOLD_EVERY = 1.0  # seconds between two signs of life for places
+TOGETHER = 0.02  # seconds for which places of a large limit are gathered before they are given back
 FORGOTTEN = 3600.0  # seconds after which a budget that nobody uses is dropped
 WAITED_FOR = 60.0  # seconds after which no call that waits for Redis is charged to a budget that was replaced
 TRIES = 5
@@ -35,7 +36,7 @@ class Keeper:
         self.retired: list[Budget] = []
         self.away_since: float | None = None
         self.generation = 0  # counts the budgets that were replaced or dropped
-        self._trimming: set[str] = set()
+        self._trimming: dict[bool, set[str]] = {False: set(), True: set()}
         self._tasks: set[asyncio.Task[None]] = set()
         self._locks: dict[str, asyncio.Lock] = {}
         self._holding = asyncio.Lock()  # what is told of places must arrive in the order in which it was so
@@ -54,7 +55,20 @@ class Keeper:
         return fresh
 
     def _hand_over(self, old: Budget, new: Budget) -> None:
-        """Limits were changed: leases go back. Places are the same ones: calls under way, or waiting, hold them."""
+        """Limits were changed: leases go back, and what is owed stays owed.
+
+        Places are the same ones: calls under way, or waiting, hold them.
+        """
+        owing = {meter.name: meter for meter in old.meters if meter.left < 0}
+        for meter in new.meters:
+            if before := owing.get(meter.name):
+                meter.left, meter.window, meter.since, meter.until = (
+                    before.left,
+                    before.window,
+                    before.since,
+                    before.until,
+                )
+                before.left = 0
         places = old.places or old.former
         if places and new.places:
             places.limit, places.held = new.places.limit, places.used
@@ -186,20 +200,23 @@ class Keeper:
                 continue
             places.used -= 1
             if places.held - places.used > places.spare:
-                self._trim(budget.subject)
+                self._trim(budget.subject, many=places.spare > 0)
 
-    def _trim(self, subject: str) -> None:
-        """Give places back at once where there are few: another process may be asked next."""
-        if not self._trimming and self.away_since is None:
-            self._behind(self._give_places_back())
-        self._trimming.add(subject)
+    def _trim(self, subject: str, *, many: bool) -> None:
+        """Give places back: at once where there are few, for another process may be asked next; else some together."""
+        if self.away_since is not None:
+            return
+        waiting = self._trimming[many]
+        if not waiting:
+            self._behind(self._give_places_back(waiting, TOGETHER if many else 0))
+        waiting.add(subject)
 
-    async def _give_places_back(self) -> None:
-        await asyncio.sleep(0)
-        subjects, self._trimming = self._trimming, set()
-        found = [self.budgets[subject] for subject in subjects if subject in self.budgets]
+    async def _give_places_back(self, waiting: set[str], seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        found = [self.budgets[subject].places for subject in waiting if subject in self.budgets]
+        waiting.clear()
         try:
-            await self._tell([budget.places for budget in found if budget.places], time.monotonic())
+            await self._tell([each for each in found if each and each.held - each.used > each.spare], time.monotonic())
         except Away as error:
             self._went_away(error, time.monotonic())
 
@@ -208,8 +225,8 @@ class Keeper:
             return
         async with self._holding:
             for each in places:
-                each.held = each.used + each.spare  # no more than that is used while it is being told
-            wanted = [(each.name, each.limit, each.used, each.used, each.held) for each in places]
+                each.held = each.used  # Redis may grant no more than that: who comes meanwhile waits for its answer
+            wanted = [(each.name, each.limit, each.used, each.used, each.used + each.spare) for each in places]
             for each, held in zip(places, await self.store.hold(self.me, HELD_SECONDS, wanted), strict=True):
                 each.keep(held)
                 each.told_at = now
@@ -234,7 +251,7 @@ class Keeper:
         except Away as error:
             self._went_away(error, now)
         for subject, each in list(self.budgets.items()):
-            if now - each.used_at > FORGOTTEN and not each.open:
+            if now - each.used_at > FORGOTTEN and not each.open and not each.owes:
                 del self.budgets[subject]
                 self.generation += 1
                 self._locks.pop(subject, None)
@@ -249,12 +266,15 @@ class Keeper:
             for meter in each.meters:
                 meter.roll(now)
                 idle = leaving or now - each.used_at > IDLE
-                if meter.left < 0 or (meter.left > 0 and idle):
-                    owed.append((meter, -meter.left))
-                    meter.left = 0
-        self.retired = [each for each in self.retired if each.open or now - each.used_at < WAITED_FOR]
-        if not owed:
-            return
+                kept = 0 if idle or meter.left < 0 else min(meter.left, meter.most)  # beyond it: reserved and not used
+                if meter.left != kept:
+                    owed.append((meter, kept - meter.left))
+                    meter.left = kept
+        if owed:
+            await self._count(owed)
+        self.retired = [each for each in self.retired if each.open or each.owes or now - each.used_at < WAITED_FOR]
+
+    async def _count(self, owed: list[tuple[Meter, int]]) -> None:
         around = self.calendar.around
         try:
             await self.store.settle([(m.name, m.window, amount, around(m.period)) for m, amount in owed])
