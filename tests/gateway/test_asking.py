@@ -85,3 +85,26 @@ def test_a_body_that_goes_on_before_it_is_whole(body: dict[str, Any], asks: bool
 def test_what_a_request_asks_for_at_most(body: bytes, most: int | None) -> None:
     """Of all its answers together, however the number is written."""
     assert counting.most(body) == most
+
+
+@pytest.mark.parametrize(
+    ("body", "several"),
+    [
+        (b'{"prompt": "one, [two]"}', 1),
+        (b'{"prompt": [1, 2, 3], "max_tokens": 5}', 1),
+        (b'{"prompt": []}', 1),
+        (b'{"prompt": [ "a" ]}', 1),
+        (b'{"prompt":["a","b, \\"c\\", \\\\" , "]", "[\\"d"],"stop":["x","y"]}', 4),
+        (b'{"prompt": [[1, 2], [3]], "stop": ["x", "y"]}', 2),
+        (b'{"prompt": ["a", "b", "and so on', 3),
+    ],
+)
+def test_how_many_prompts_a_request_has(body: bytes, several: int) -> None:
+    """Each is answered, and may take as many tokens as the request asks for."""
+    assert counting.prompts(body) == several
+
+
+def test_a_long_prompt_takes_no_time_to_count() -> None:
+    texts = ['\\"' * 100_000, "x" * 500_000, "[" * 100_000]
+    assert counting.prompts(json.dumps({"prompt": texts}).encode()) == 3
+    assert counting.prompts(json.dumps({"prompt": texts}).encode()[:650_000]) == 2

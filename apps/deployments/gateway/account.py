@@ -64,7 +64,10 @@ def _expected(call: "Exchange", text: bool) -> int:
     if not text:
         return prompt
     most = counting.most(call.body)
-    return prompt + (int(call.traffic.learned) + 1 if most is None else most)
+    if most is None:
+        return prompt + int(call.traffic.learned) + 1
+    several = counting.prompts(call.body) if call.path == counting.COMPLETIONS else 1
+    return prompt + min(most * several, counting.HIGHEST)
 
 
 def release(call: "Exchange") -> None:

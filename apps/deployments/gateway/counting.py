@@ -15,8 +15,12 @@ MOST = re.compile(
     rb'"(?:(?:max_tokens|max_completion_tokens|max_output_tokens|max_new_tokens)"\s*:\s*(\d{1,12}(?:\.\d+)?(?:[eE]\+?\d\d?)?)'
     rb'|(?:n|best_of)"\s*:\s*(\d{1,4}))'
 )
+PROMPTS = re.compile(rb'"prompt"\s*:\s*\[')
+ELEMENT = re.compile(rb'\s*(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"|\[[\d\s,]*+\])\s*([,\]])', re.DOTALL)
+"""One prompt of several, a text or a list of tokens, and whether another one follows."""
 HIGHEST = 10**12  # tokens that a request is taken to ask for at most
-STREAMING_PATHS = frozenset({"/v1/chat/completions", "/v1/completions"})  # those with `stream_options`
+COMPLETIONS = "/v1/completions"
+STREAMING_PATHS = frozenset({"/v1/chat/completions", COMPLETIONS})  # those with `stream_options`
 TEXT_PATHS = STREAMING_PATHS | {"/v1/responses", "/generate", "/generate_stream"}
 EMBEDDING_PATHS = frozenset({"/v1/embeddings", "/v1/rerank", "/v1/score", "/v1/classify", "/classify"})
 BYTES_A_TOKEN = 4  # of an average text; what is counted so is marked as estimated
@@ -37,6 +41,19 @@ def most(body: bytes) -> int | None:
         return None
     answers = max((int(number) for _, number in found if number), default=1)
     return min(int(max(map(float, asked))) * max(answers, 1), HIGHEST)
+
+
+def prompts(body: bytes) -> int:
+    """How many prompts a completion request has, each of which is answered; at least so many of a body's beginning."""
+    found = PROMPTS.search(body)
+    if not found:
+        return 1
+    count, at = 0, found.end()
+    while element := ELEMENT.match(body, at):
+        count, at = count + 1, element.end()
+        if element[1] == b"]":
+            return count
+    return count + 1
 
 
 def read(tail: bytes) -> tuple[int, int] | None:
