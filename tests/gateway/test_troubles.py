@@ -4,7 +4,9 @@ import asyncio
 import html
 import os
 import re
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,8 +17,10 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from apps.deployments.gateway import guard
+from apps.deployments.gateway import feed, guard
+from apps.deployments.gateway import recorder as recording
 from apps.deployments.gateway.app import kept_up
+from apps.deployments.gateway.recorder import Recorder
 from apps.deployments.monitoring import snapshots, troubles
 from apps.deployments.usage.models import Gap
 from tests.gateway.conftest import eventually, start_web
@@ -65,6 +69,63 @@ def test_lost_calls_and_a_full_buffer_are_told_with_what_to_do(
     assert told == ["The usage ledger can't keep up.", "Calls are missing in the usage ledger."]
     place.close()
     assert [each.name for each in troubles.troubles()] == ["gaps"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_dropped_calls_are_missing_also_when_their_process_ends_first(tmp_path: Path, settings: Settings) -> None:
+    settings.RUN_DIR = tmp_path
+    with ThreadPoolExecutor(1) as threads:
+
+        def full() -> Recorder:
+            found = Recorder(threads)
+            found.full = 0
+            for _ in range(5):
+                found.add(())  # type: ignore[arg-type]
+            return found
+
+        def killed(recorder: Recorder) -> int:
+            recorder.tally._map.close()
+            os.close(recorder.tally._file)
+            return recording.collect(tmp_path)
+
+        assert killed(full()) == 5
+        noted = full()
+        assert noted.missing == 5
+        assert asyncio.run(noted.flush())
+        assert (noted.missing, killed(noted)) == (0, 0)
+    assert sorted(Gap.objects.values_list("lost", "reason")) == [(5, "full"), (5, "killed")]
+
+
+def test_while_the_database_hangs_not_every_call_waits_for_it(settings: Settings) -> None:
+    ended, loads = threading.Event(), []
+
+    def load(identifier: str) -> str:
+        loads.append(identifier)
+        if len(loads) > 1:
+            ended.wait(30)
+        return f"{identifier} {len(loads)}"
+
+    async def calls(threads: ThreadPoolExecutor) -> None:
+        listening = feed.Feed()  # to nothing: what is known is old after half a second
+        cache = feed.Cache(load, listening, threads)
+        assert await cache.get("key") == "key 1"
+        cache._entries["key"].loaded_at -= 1
+        assert cache.peek("key") is None
+        assert await cache.get("key") == "key 1"
+        assert cache.peek("key")  # and at once from here on
+        cache.age_all()
+        assert cache.peek("key")
+        cache._entries["key"].excused_until = 0
+        assert cache.peek("key") is None
+        assert cache._loads["key"].patient_until < time.monotonic()
+        assert await cache.get("key") == "key 1"
+        ended.set()
+        await cache._loads["key"].task
+        assert await cache.get("key") == f"key {len(loads)}"
+
+    with ThreadPoolExecutor(1) as threads:
+        asyncio.run(calls(threads))
+    assert len(loads) == 3  # the one that hung, and again because all was to be looked up anew
 
 
 def home(client: Client) -> str:

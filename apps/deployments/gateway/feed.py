@@ -57,6 +57,7 @@ class Load[T]:
 
     def __init__(self, task: asyncio.Task[T | None]) -> None:
         self.task = task
+        self.patient_until = time.monotonic() + PATIENCE  # one call waits that long for it, not each anew
         self.dirty = False
 
 
@@ -72,20 +73,26 @@ class Cache[T]:
 
     def peek(self, identifier: str, now: float | None = None) -> Entry[T] | None:
         """What is known and fresh enough to be used without waiting."""
-        entry = self._entries.get(identifier)
-        if entry is None or entry.stale:
-            return None
         now = time.monotonic() if now is None else now
-        age = now - entry.loaded_at
-        if now >= self._feed.heard_until:
+        heard = now < self._feed.heard_until
+        if not heard:
             self._feed.check(now)
+        entry = self._entries.get(identifier)
+        if entry is None:
+            return None
+        if now < entry.excused_until:
+            return entry
+        if entry.stale:
+            return None
+        age = now - entry.loaded_at
+        if not heard:
             return entry if age < AGE_UNHEARD else None
         if entry.value is None:
             return entry if age < AGE_NEGATIVE else None
         if age > AGE_HEARD and not entry.refreshing:
             entry.refreshing = True
             self._start(identifier)
-        return entry if age < AGE_MOST or now < entry.excused_until else None
+        return entry if age < AGE_MOST else None
 
     async def get(self, identifier: str) -> T | None:
         """The thing, loaded if need be; None if there is none. Unavailable if that can't be known."""
@@ -94,7 +101,7 @@ class Cache[T]:
             return entry.value
         load = self._loads.get(identifier) or self._start(identifier)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(max(load.patient_until - time.monotonic(), 0)):
                 return await asyncio.shield(load.task)
         except (DatabaseError, TimeoutError):
             now, stale = time.monotonic(), self._entries.get(identifier)

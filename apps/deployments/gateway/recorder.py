@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 EVERY = 1.0  # seconds between two batches at most
 AT_ONCE = 1000  # rows of a batch
 CAPTURES = 200  # captures that wait at most
-COUNTS = struct.Struct("<QQQ")  # accepted, written, rows of the batch under way
+COUNTS = struct.Struct("<QQQ")  # accepted or dropped, written or noted as lost, rows of the batch under way
 ID_LENGTH = 32
 KILLED, FULL = "killed", "full"
 
@@ -43,7 +43,7 @@ class Tally:
         self.accepted = self.written = 0
 
     def accept(self) -> None:
-        """One more row is in the buffer."""
+        """One more call is to be in the ledger, or among what it lacks."""
         self.accepted += 1
         self._map[:8] = self.accepted.to_bytes(8, "little")
 
@@ -103,10 +103,15 @@ class Recorder:
         self.captures: list[tuple[Any, ...]] = []
         self.tally = Tally(settings.RUN_DIR)
         self.dropped = 0
-        self.missing = 0  # dropped and not yet noted in the database
+        self.noted = 0  # of those, what the database knows of
         self.full = settings.USAGE_BUFFER
         self._pending: tuple[str, list[ledger.Row]] | None = None
         self._enough: asyncio.Event | None = None
+
+    @property
+    def missing(self) -> int:
+        """Dropped, and not yet noted in the database."""
+        return self.dropped - self.noted
 
     @property
     def depth(self) -> int:
@@ -118,7 +123,7 @@ class Recorder:
         waiting = len(self.rows)
         if waiting >= self.full:
             self.dropped += 1
-            self.missing += 1
+            self.tally.accept()
             return
         self.rows.append(row)
         self.tally.accept()
@@ -171,7 +176,8 @@ class Recorder:
             if self.missing:
                 lost = self.missing
                 Gap.objects.create(lost=lost, reason=FULL)
-                self.missing -= lost
+                self.tally.end(lost)
+                self.noted += lost
             if captures:
                 capture.write(captures)
         finally:
@@ -188,7 +194,7 @@ class Recorder:
 
     async def close(self) -> None:
         """Write what waits; what can't be written is counted by whoever finds the tally."""
-        while self.depth or self.captures:
+        while self.depth or self.captures or self.missing:
             if not await self.flush():
                 return
         self.tally.close()
