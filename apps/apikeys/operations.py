@@ -38,12 +38,12 @@ def stamp(key: ApiKey) -> str:
 
 
 def edit(key: ApiKey, *, by: User | None, seen: str = "", **edits: Unpack[values.Edits]) -> ApiKey:
-    """Change what is given of a key and leave the rest; limits are one for all of a line of rotated keys that work.
+    """Change what is given of a key and leave the rest; limits are one for all of a line of rotated keys.
 
     With `seen`, only if that is the key's `stamp` still.
     """
     with transaction.atomic():
-        line = {row.pk: row for row in ApiKey.objects.select_for_update().filter(account=key.account).order_by("pk")}
+        line = _line(key)
         row = _present(line.pop(key.pk, None))
         if row.revoked_at:
             raise Problem("key_revoked", f"{row.name} is revoked and can't be changed.", "Create another key.")
@@ -57,7 +57,7 @@ def edit(key: ApiKey, *, by: User | None, seen: str = "", **edits: Unpack[values
         # They draw on the same counters: with limits of their own, each would have its say on what is left.
         shared = {field: new for field, new in cleaned.items() if field in LIMITS}
         for other in line.values():
-            if state_of(other) == State.ACTIVE:
+            if state_of(other) == State.ACTIVE or not (other.revoked_at or other.successor_id):  # it may be extended
                 _change(other, shared, by, f" So it was for {row.prefix}…, with which it shares its limits.")
     key.refresh_from_db()
     return key
@@ -69,7 +69,7 @@ def rotate(key: ApiKey, *, by: User | None, overlap: timedelta = OVERLAP) -> tup
         raise Problem("invalid_overlap", "That overlap isn't possible.",
                       f"Let the old key work for 0 to {MAX_OVERLAP.days} days more.", status=400)  # fmt: skip
     with transaction.atomic():
-        row = _present(ApiKey.objects.select_for_update().filter(pk=key.pk).first())
+        row = _present(_line(key).get(key.pk))
         _require_rotatable(row)
         new, text = _make(row.deployment_id, by, {f: getattr(row, f) for f in KEPT}, account=row.account)
         ends = timezone.now() + overlap
@@ -104,6 +104,16 @@ def forget(*, deployment: Any, name_prefix: str, expired_for: timedelta = timede
 def history(key: ApiKey) -> Any:
     """What was done with a key and with those that it was rotated from or to, the newest first."""
     return KeyEvent.objects.filter(account=key.account).select_related("by")
+
+
+def _line(key: ApiKey) -> dict[str, ApiKey]:
+    """Keys that were rotated from or to one another, by ID, locked.
+
+    Read twice: the first waits for whoever changes the line, and only another one sees the key that they made.
+    """
+    for _ in range(2):
+        rows = list(ApiKey.objects.select_for_update().filter(account=key.account).order_by("pk"))
+    return {row.pk: row for row in rows}
 
 
 def _make(deployment_id: str, by: User | None, cleaned: Mapping[str, Any], account: str = "") -> tuple[ApiKey, str]:

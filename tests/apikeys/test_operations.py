@@ -230,6 +230,14 @@ def test_limits_of_keys_that_have_ended_stay_as_they_were(key: ApiKey) -> None:
     assert key.tokens_per_day == 1000
 
 
+def test_limits_of_a_key_that_can_be_extended_are_changed_too(key: ApiKey) -> None:
+    new, _ = operations.rotate(key, by=None)
+    ApiKey.objects.filter(pk=new.pk).update(expires_at=timezone.now() - timedelta(hours=1))
+    operations.edit(key, by=None, tokens_per_day=5)
+    operations.edit(new, by=None, expires_at=timezone.now() + timedelta(days=2))
+    assert new.tokens_per_day == 5
+
+
 def test_revoking_the_old_key_leaves_the_new_one(key: ApiKey) -> None:
     new, _ = operations.rotate(key, by=None)
     operations.revoke(key, by=None)
