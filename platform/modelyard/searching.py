@@ -27,7 +27,7 @@ SHORT = 2  # letters from which on names are looked through
 
 def answer(request: HttpRequest) -> HttpResponse:
     """In the place of unfold's own view, which keeps what it found for minutes, whatever is made or deleted since."""
-    text, begun = request.GET.get("s", "").lower(), time.monotonic()
+    text, begun = request.GET.get("s", "").strip(), time.monotonic()
     if not text:
         return HttpResponse()
     pages = Paginator(found(request, text), A_PAGE)
@@ -41,7 +41,7 @@ def answer(request: HttpRequest) -> HttpResponse:
 
 def found(request: HttpRequest, text: str) -> list[SearchResult]:
     """Pages first, then what carries the text in its name, or has it as its ID."""
-    results = list(_pages(request, text))
+    results = list(_pages(request, text.lower()))
     if len(text) < SHORT:
         return results
     for permission, find in (
@@ -73,7 +73,8 @@ def _pages(request: HttpRequest, text: str) -> Iterator[SearchResult]:
 
 
 def _named(rows: QuerySet[Any], text: str) -> QuerySet[Any]:
-    return rows.filter(Q(pk=text) | Q(name__icontains=text)).order_by("name")[:MOST]
+    """As it was typed: SQLite takes only A to Z for the same in capitals and small."""
+    return rows.filter(Q(pk=text.lower()) | Q(name__icontains=text)).order_by("name")[:MOST]
 
 
 def _deployments(text: str) -> list[SearchResult]:

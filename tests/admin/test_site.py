@@ -130,6 +130,8 @@ def test_the_search_finds_pages_deployments_models_and_keys(deployment: Deployme
     assert page(deployment) in html
     assert "search app" in html
     assert page(deployment) in person_once().get(f"/admin/search/?s={deployment.pk}").content.decode()
+    Deployment.objects.filter(pk=deployment.pk).update(name="Übersetzer")
+    assert page(deployment) in person_once().get("/admin/search/", {"s": "Übersetzer"}).content.decode()
     assert "/admin/runtimes/" in person_once().get("/admin/search/?s=runtim").content.decode()
 
 
