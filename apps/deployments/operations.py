@@ -19,7 +19,7 @@ from apps.apikeys import words
 from apps.deployments import configuration, fit, naming, runtimes, versions
 from apps.deployments.models import Deployment, Proof, Replica, Version
 from apps.deployments.statuses import IDLE, RETRIGGERABLE, WORKING, Desired, Outcome, ReplicaState, Status
-from apps.deployments.transitions import move, record
+from apps.deployments.transitions import lock, move, record, renew
 from apps.deployments.versions import NONE, Optimization
 from apps.models.models import USABLE, Model
 from apps.models.models import Status as ModelStatus
@@ -83,7 +83,7 @@ def create(
             record(deployment, "created", message, by=by, status=Status.READY_TO_DEPLOY, detail=accepted)
     except IntegrityError:
         raise naming.taken(name) from None
-    deployment.refresh_from_db()
+    renew(deployment)
     return deployment
 
 
@@ -111,6 +111,7 @@ def redeploy(
 
     With `expected_version` only if that is the number of the deployment's version still: nobody's change is lost.
     """
+    renew(deployment)
     current = deployment.target_version
     if current is None:
         raise _refused(deployment, "Re-deploy")
@@ -125,7 +126,7 @@ def redeploy(
         ready_seconds=current.ready_seconds if ready_seconds is Unsaid.UNSAID else ready_seconds,
     )
     with transaction.atomic():
-        locked = Deployment.objects.select_for_update().get(pk=deployment.pk)
+        locked = lock(deployment)
         if locked.status in WORKING or (locked.status == Status.DEPLOYED and locked.desired == Desired.STOPPED):
             raise _refused(locked, "Re-deploy")
         _expect(locked.target_version, expected_version)
@@ -134,7 +135,7 @@ def redeploy(
             outcome=Outcome.CANCELLED, reason=f"{version} was deployed instead.", ended_at=timezone.now()
         )
         _start(locked, {locked.status}, by, "redeploy_asked", "Re-deploy", version)
-    deployment.refresh_from_db()
+    renew(deployment)
     return deployment
 
 
@@ -154,18 +155,18 @@ def _expect(found: Version | None, number: int | None) -> None:
 def accept(deployment: Deployment, *, by: User | None) -> Deployment:
     """Deploy an optimized version although it agrees less with the original than its threshold asks."""
     with transaction.atomic():
-        locked = Deployment.objects.select_for_update().get(pk=deployment.pk)
+        locked = lock(deployment)
         version = _decided(locked, by, accepted=True)
         record(locked, "accepted", f"The optimization of {version} was accepted.", by=by)
         _start(locked, {locked.status}, by, "deploy_asked", "Deploy", version)
-    deployment.refresh_from_db()
+    renew(deployment)
     return deployment
 
 
 def reject(deployment: Deployment, *, by: User | None) -> Deployment:
     """Give an optimized version up. Where nothing else is set up, the next version is the same without optimization."""
     with transaction.atomic():
-        locked = Deployment.objects.select_for_update().get(pk=deployment.pk)
+        locked = lock(deployment)
         version = _decided(locked, by, accepted=False)
         Version.objects.filter(pk=version.pk).update(outcome=Outcome.REJECTED, reason="The optimization was rejected.")
         message = f"The optimization of {version} was rejected."
@@ -175,7 +176,7 @@ def reject(deployment: Deployment, *, by: User | None) -> Deployment:
             message += f" {plain} is the same without it."
         record(locked, "rejected", message, by=by)
         changes.announce("deployment", locked.pk)
-    deployment.refresh_from_db()
+    renew(deployment)
     return deployment
 
 
@@ -198,7 +199,7 @@ def undeploy(deployment: Deployment, *, by: User | None) -> Deployment:
         if asked:
             record(deployment, "undeploy_asked", "Undeploy was asked for.", by=by, stage="Draining")
             _changed(deployment)
-    deployment.refresh_from_db()
+    renew(deployment)
     if not asked and deployment.status in {Status.READY_TO_DEPLOY}:
         raise _refused(deployment, "Undeploy")
     return deployment
@@ -211,9 +212,7 @@ def edit(deployment: Deployment, *, by: User | None, seen: Mapping[str, Any] | N
     """
     with transaction.atomic():
         # As it is now: somebody else may have changed it since it was read.
-        row = Deployment.objects.select_for_update().filter(pk=deployment.pk).first()
-        if row is None:
-            raise Problem("deployment_gone", "The deployment doesn't exist any more.", "Reload the list.", status=404)
+        row = lock(deployment)
         found = configuration.changes_of(row, given)
         stale = [name for name in found if name in (seen or {}) and configuration.differ(row, name, (seen or {})[name])]
         if stale:
@@ -224,7 +223,7 @@ def edit(deployment: Deployment, *, by: User | None, seen: Mapping[str, Any] | N
             Deployment.objects.filter(pk=row.pk).update(**{name: new for name, (_, new) in found.items()})
             record(row, "edited", configuration.sentence(found), by=by, detail={"changed": found})
             changes.announce("deployment", row.pk)
-    deployment.refresh_from_db()
+    renew(deployment)
     return deployment
 
 
@@ -306,7 +305,9 @@ def _start(
     verb: str,
     version: Version | None = None,
 ) -> Deployment:
-    version = version or deployment.target_version
+    if version is None:
+        renew(deployment)
+        version = deployment.target_version
     if version is None:
         raise _refused(deployment, verb)
     _checked_options(deployment.model, deployment.runtime, version.options)
@@ -367,7 +368,7 @@ def _state(deployment: Deployment) -> str:
 
 
 def _refused(deployment: Deployment, verb: str) -> Problem:
-    deployment.refresh_from_db()
+    renew(deployment)
     rule = {
         "Deploy": "Deploy is for what is Ready to Deploy; Re-trigger for Failed or Stopped, Re-deploy for Deployed.",
         "Re-trigger": "Re-trigger is for what has Failed or is Stopped.",

@@ -10,6 +10,7 @@ from django.utils import timezone
 from apps.deployments.models import Deployment, Event
 from apps.deployments.statuses import FOLLOWS, Status
 from modelyard import changes
+from modelyard.problems import Problem
 
 
 def move(
@@ -45,8 +46,28 @@ def move(
         if changed:
             record(deployment, code, message, next_step=next_step, status=to, by=by, detail=detail)
             changes.announce("deployment", deployment.pk)
-    deployment.refresh_from_db()
+    renew(deployment)
     return bool(changed)
+
+
+def renew(deployment: Deployment) -> None:
+    """Bring an instance up to date. A Problem if it was deleted meanwhile."""
+    try:
+        deployment.refresh_from_db()
+    except Deployment.DoesNotExist:
+        raise _gone() from None
+
+
+def lock(deployment: Deployment) -> Deployment:
+    """As it is now, for this transaction alone. A Problem if it was deleted meanwhile."""
+    row: Deployment | None = Deployment.objects.select_for_update().filter(pk=deployment.pk).first()
+    if row is None:
+        raise _gone()
+    return row
+
+
+def _gone() -> Problem:
+    return Problem("deployment_gone", "The deployment doesn't exist any more.", "Reload the list.", status=404)
 
 
 def record(

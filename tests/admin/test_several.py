@@ -7,6 +7,7 @@ from django.test import Client
 from apps.deployments import bulk, operations
 from apps.deployments.models import Deployment
 from apps.deployments.statuses import Status
+from modelyard.problems import Problem
 from tests.admin.test_pages import LIST, model, person, put  # noqa: F401 (fixtures)
 
 
@@ -98,3 +99,18 @@ def test_an_empty_list_says_what_to_do(three: list[Deployment]) -> None:
     assert "Clear search and filters" in client.get(f"{LIST}?q=zzz").content.decode()
     Deployment.objects.all().delete()
     assert "No deployments yet" in client.get(LIST).content.decode()
+
+
+def test_what_was_deleted_meanwhile_does_not_hold_up_the_others(three: list[Deployment]) -> None:
+    who = User.objects.get_or_create(username="who")[0]
+    other = operations.create(model=three[0].model, name="d", runtime="echo", by=None)
+    for each in (three[0], other):
+        put(each, Status.FAILED)
+    chosen = list(Deployment.objects.filter(pk__in=[three[0].pk, other.pk]).order_by("name"))
+    Deployment.objects.filter(pk=three[0].pk).delete()
+    done = bulk.run(bulk.VERBS["retrigger"], chosen, by=who)
+    assert [each.name for each in done.doing] == ["d"]
+    assert "doesn't exist any more" in done.skipped[0][1]
+    for verb in (operations.retrigger, operations.redeploy, operations.undeploy, operations.accept):
+        with pytest.raises(Problem, match="doesn't exist any more"):
+            verb(chosen[0], by=who)
