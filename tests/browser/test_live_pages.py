@@ -5,6 +5,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Site
 from tests.browser.test_main_job import LIST, badge, deployed
+from tests.cli.conftest import run
 
 pytestmark = pytest.mark.browser
 OLD = "What this page shows may be old"
@@ -107,3 +108,45 @@ def test_a_status_is_said_only_when_its_word_changes(page: Page, site: Site) -> 
     expect(page.locator("#my-live")).to_be_empty()
     badge(page, "Deployed")
     expect(page.locator("#my-live")).to_have_text("spoken of: Deployed")
+
+
+def test_a_question_stays_about_what_was_shown(page: Page, site: Site) -> None:
+    address = made(page, site, "asked twice")
+    page.goto(f"{LIST}?q=asked+twice")
+    page.locator("tr.data-row", has_text="asked twice").get_by_role("button", name="Deploy", exact=True).click()
+    token = page.locator("[name=csrfmiddlewaretoken]").first.get_attribute("value")
+    assert page.request.post(f"{address}deploy/", headers={"X-CSRFToken": str(token)}).ok
+    with page.expect_response("**/live/**"):
+        looked(page)
+    page.get_by_role("button", name="Yes, go on").click()
+    expect(page.get_by_text("Deploy is for what is Ready to Deploy")).to_be_visible()
+
+
+def status(site: Site, word: str) -> None:
+    """Of the model, as if a worker were at it for the next hour."""
+    until = "timezone.now() + timedelta(hours=1)" if word == "updating" else "None"
+    lines = (
+        "from datetime import timedelta; from django.utils import timezone; from apps.models.models import Model; "
+        f"Model.objects.filter(pk='{site.model}').update(status='{word}', lease_owner='x', lease_until={until})"
+    )
+    assert run("shell", "-v", "0", "-c", lines, data=site.data).returncode == 0
+
+
+def test_a_page_is_not_loaded_again_under_what_was_typed(page: Page, site: Site) -> None:
+    status(site, "updating")
+    try:
+        page.goto(f"/admin/models/model/{site.model}/edit/")
+        page.evaluate("window.still = true")
+        page.fill("[name=description]", "half a sentence")
+        page.get_by_role("heading", level=1).first.click()  # the focus is elsewhere
+    finally:
+        status(site, "ready")
+    with page.expect_response("**/progress/**"):
+        looked(page)
+    page.wait_for_timeout(500)
+    assert page.evaluate("window.still")
+    expect(page.locator("[name=description]")).to_have_value("half a sentence")
+    page.fill("[name=description]", "")
+    page.get_by_role("heading", level=1).first.click()
+    looked(page)
+    page.wait_for_function("!window.still")

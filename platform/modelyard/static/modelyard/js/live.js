@@ -6,9 +6,15 @@
   const SOON = 2000, LATER = 10000; // milliseconds
   const MOST = 200; // rows that one look may ask for
 
+  // Somebody types, or has typed something that isn't sent yet.
   function typing() {
     const at = document.activeElement;
-    return at && /^(INPUT|TEXTAREA|SELECT)$/.test(at.tagName) && at.id !== "follow";
+    if (at && /^(INPUT|TEXTAREA|SELECT)$/.test(at.tagName) && at.id !== "follow") return true;
+    return my.$$("form[method=post] input:not([type=hidden]), form[method=post] textarea, form[method=post] select").some((field) => {
+      if (/^(checkbox|radio)$/.test(field.type)) return field.checked !== field.defaultChecked;
+      if (field.options) return [...field.options].some((each) => each.selected !== each.defaultSelected) && field.selectedIndex > 0;
+      return field.value !== field.defaultValue;
+    });
   }
 
   my.ready(() => {
@@ -54,6 +60,7 @@
       const answer = await my.ask(`${place.dataset.liveUrl}?ids=${asked.join(",")}`, { quiet: true });
       if (!answer.ok) throw new Error(answer.status);
       const { rows } = await answer.json();
+      if (my.$("dialog[open]")) return; // a question stands there that is about what is shown
       moving = false;
       asked.filter((id) => !(id in rows)).forEach(gone);
       for (const [id, row] of Object.entries(rows)) {
@@ -61,7 +68,7 @@
         put(id, row);
         // A page of one deployment shows more than its status: it is loaded again when that changes.
         const reload = place.dataset.liveReload;
-        if (reload && reload !== row.word && !my.$("dialog[open]") && !typing()) location.reload();
+        if (reload && reload !== row.word && !typing()) location.reload();
       }
     }
 
