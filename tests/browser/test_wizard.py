@@ -6,7 +6,7 @@ import re
 import subprocess
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import MODEL, Site, enter
 from tests.browser.test_main_job import badge, deployed, go_on
@@ -81,6 +81,35 @@ def test_a_fit_that_could_not_be_asked_is_told_until_it_could(page: Page, site: 
     page.context.set_offline(False)
     page.fill(SPEED, "8")
     expect(page.locator("[data-wz-said]")).to_be_hidden()
+
+
+def test_what_is_chosen_while_the_runtimes_are_asked_stays_chosen(page: Page, site: Site) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/fit/", hold)
+    page.goto(f"/admin/deployments/deployment/add/?model={site.model}")
+    page.evaluate("document.querySelector('#id_model').dispatchEvent(new Event('change', {bubbles: true}))")
+    expect(page.locator("#fit")).to_have_attribute("aria-busy", "true")
+    page.check("[name=runtime][value=echo]")
+    held[0].continue_()
+    expect(page.locator("#fit")).not_to_have_attribute("aria-busy", "true")
+    expect(page.locator("[name=runtime][value=echo]")).to_be_checked()
+    expect(page.locator("[name=runtime][value=echo]")).to_be_focused()
+
+
+def test_a_name_that_was_typed_stays_with_another_model(page: Page, site: Site) -> None:
+    page.goto(f"/admin/deployments/deployment/add/?model={site.model}")
+    page.fill("#id_name", "typed by hand")
+    page.check("[name=runtime][value=echo]")
+    go_on(page, "optimization")
+    page.get_by_role("button", name="Back", exact=True).click()
+    with page.expect_response(lambda answer: "name=typed" in answer.url):
+        page.evaluate("document.querySelector('#id_model').dispatchEvent(new Event('change', {bubbles: true}))")
+    page.wait_for_timeout(300)
+    expect(page.locator("#id_name")).to_have_value("typed by hand")
 
 
 def test_a_wrong_value_gets_the_focus_and_a_link_to_its_field(page: Page, site: Site) -> None:

@@ -325,13 +325,39 @@ def test_old_drafts_are_forgotten(walk: Walk, model: Model) -> None:
     kept = walk.draft.pk
     Draft.objects.filter(pk=kept).update(made_at=timezone.now() - timedelta(days=31))
     Walk(walk.client, model=model)
+    assert Draft.objects.filter(pk=kept).exists()  # it was begun long ago, and somebody typed into it just now
+    Draft.objects.filter(pk=kept).update(saved_at=timezone.now() - timedelta(days=31))
+    Walk(walk.client, model=model)
     assert not Draft.objects.filter(pk=kept).exists()
 
 
 def test_an_unfinished_draft_is_offered(walk: Walk, model: Model) -> None:
     walk.send("general", name="half done")
     page = words(Walk(walk.client, model=model).see("general"))
-    assert re.search(rf'href="{walk.base}general/">half done</a>', page)
+    assert re.search(rf'href="{walk.base}optimization/">half done</a>', page)
+
+
+def test_going_on_later_keeps_what_was_typed(walk: Walk, model: Model, running: Deployment) -> None:
+    again = Walk(walk.client, deployment=running)
+    answer = walk.send("general", go="later", name="", description="half a thought")
+    assert answer.headers["Location"] == reverse("admin:deployments_deployment_changelist")
+    assert "offers to go on with it" in words(walk.client.get(answer.headers["Location"]))
+    assert f'href="{walk.base}general/"' in words(Walk(walk.client, model=model).see("general"))
+    assert walk.fields("general")["description"] == "half a thought"
+    for step in ("general", "optimization"):
+        again.send(step)
+    answer = again.send("parameters", go="later", **{SPEED: "7"})
+    assert answer.headers["Location"] == reverse("admin:deployments_deployment_detail", args=[running.pk])
+    page = words(Walk(again.client, deployment=running).see("general"))
+    assert re.search(rf'href="{again.base}parameters/">What you began from v1</a>', page)
+    assert again.fields("parameters")[SPEED] == "7"
+    assert f'href="{walk.base}' not in page
+
+
+def test_only_a_name_that_nobody_typed_follows_another_model(walk: Walk, model: Model) -> None:
+    assert f'data-suggested="{model.name}"' in words(walk.see("general"))
+    walk.send("general", name="chatbot-prod")
+    assert 'data-suggested=""' in words(walk.see("general"))
 
 
 def test_no_page_has_inline_code_or_style(walk: Walk, running: Deployment) -> None:

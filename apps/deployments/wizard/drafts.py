@@ -94,11 +94,12 @@ def keep(draft: Draft, values: Mapping[str, Any]) -> None:
 
 
 def unfinished(draft: Draft) -> list[Draft]:
-    """A person's other drafts of new deployments that something was typed into, newest first."""
-    rows = Draft.objects.filter(owner=draft.owner, deployment=None, sent_at=None).exclude(saved_at=None)
+    """A person's other drafts of new deployments, or of the same one, that something was typed into, newest first."""
+    same = Draft.objects.filter(owner=draft.owner, deployment=draft.deployment_id, sent_at=None)
+    rows = same.exclude(saved_at=None)
     return list(rows.exclude(pk=draft.pk).order_by("-saved_at")[:UNFINISHED])
 
 
 def _forget() -> None:
     now = timezone.now()
-    Draft.objects.filter(Q(made_at__lt=now - KEPT) | Q(saved_at=None, made_at__lt=now - UNTOUCHED)).delete()
+    Draft.objects.filter(Q(saved_at__lt=now - KEPT) | Q(saved_at=None, made_at__lt=now - UNTOUCHED)).delete()

@@ -141,6 +141,8 @@ def _take(request: HttpRequest, draft: Draft, at: Step) -> HttpResponse:
         draft.delete()
         return redirect(_list())
     drafts.keep(draft, Wizard(draft).read(at, request.POST))
+    if go == "later":
+        return _leave(request, draft)
     if at == Step.REVIEW and go in {"deploy", "save", "rebase", "restart"}:
         return _finish(request, Wizard(draft), go)
     wanted = _wanted(at, go)
@@ -157,6 +159,15 @@ def _take(request: HttpRequest, draft: Draft, at: Step) -> HttpResponse:
         _skip(draft)
     missing = next((each for each in ORDER[: ORDER.index(wanted)] if each not in draft.passed), wanted)
     return redirect(address(draft, missing))
+
+
+def _leave(request: HttpRequest, draft: Draft) -> HttpResponse:
+    """What was typed is kept; say where it is."""
+    if draft.deployment_id:
+        messages.info(request, _("What you typed is kept: Re-deploy offers to go on with it."))
+        return redirect("admin:deployments_deployment_detail", draft.deployment_id)
+    messages.info(request, _("What you typed is kept: Deploy a model offers to go on with it."))
+    return redirect(_list())
 
 
 def _wanted(at: Step, go: str) -> Step:
@@ -216,7 +227,8 @@ def _show(request: HttpRequest, wizard: Wizard, at: Step, form: StepForm | None 
         "kept": _kept(wizard),
     }
     if at == Step.GENERAL:
-        context |= {"name_url": reverse("admin:deployments_deployment_add_name"), "others": _others(draft)}
+        context |= {"name_url": reverse("admin:deployments_deployment_add_name"), "others": _others(draft),
+                    "suggested": _suggested(wizard)}  # fmt: skip
     if at in {Step.GENERAL, Step.PARAMETERS, Step.HARDWARE}:
         context |= fitting.context(wizard, at)
     if at == Step.REVIEW:
@@ -225,9 +237,20 @@ def _show(request: HttpRequest, wizard: Wizard, at: Step, form: StepForm | None 
 
 
 def _others(draft: Draft) -> list[tuple[Draft, str]]:
-    if draft.deployment_id or draft.saved_at:
+    if draft.saved_at:
         return []
-    return [(each, address(each, Step.GENERAL)) for each in drafts.unfinished(draft)]
+    return [(each, address(each, _left_at(each))) for each in drafts.unfinished(draft)]
+
+
+def _left_at(draft: Draft) -> Step:
+    """The first step that wasn't left with valid values."""
+    return next((each for each in ORDER if each not in draft.passed), Step.REVIEW)
+
+
+def _suggested(wizard: Wizard) -> str:
+    """The name, if it is the one that the model suggests: then it may follow the choice of another."""
+    name = str(wizard.draft.values.get("name", ""))
+    return name if wizard.model and name == naming.free(wizard.model.name) else ""
 
 
 def _kept(wizard: Wizard) -> portable.Prefilled | None:

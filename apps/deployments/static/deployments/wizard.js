@@ -38,6 +38,18 @@ document.addEventListener("DOMContentLoaded", () => {
     if (text || wrong) tell(text);
     wrong = Boolean(text);
   }
+  // What somebody has chosen there while the answer was on its way, and where they are.
+  function chosenIn(place) {
+    const checked = place.querySelector("[name=runtime]:checked");
+    const at = place.contains(document.activeElement) ? document.activeElement : null;
+    const same = (name, value) => [...place.querySelectorAll("input")].find((each) => each.name === name && each.value === value && !each.disabled);
+    return () => {
+      const again = checked && same("runtime", checked.value);
+      if (again) again.checked = true;
+      const focus = at && (same(at.name, at.value) || (at.id && document.getElementById(at.id)));
+      if (focus) focus.focus();
+    };
+  }
   async function judge() {
     const turn = ++asked;
     fit.setAttribute("aria-busy", "true");
@@ -47,8 +59,12 @@ document.addEventListener("DOMContentLoaded", () => {
       if (turn !== asked) return;
       if (answer.type === "opaqueredirect" || answer.status === 403) { tellWrong(form.dataset.saidLost); return; }
       if (!answer.ok) { tellWrong(form.dataset.saidFailed); return; }
+      const text = await answer.text();
+      if (turn !== asked) return;
       const open = [...fit.querySelectorAll("details")].map((each) => each.open);
-      fit.innerHTML = await answer.text();
+      const back = chosenIn(fit);
+      fit.innerHTML = text;
+      back();
       tellWrong("");
       fit.querySelectorAll("details").forEach((each, index) => { each.open = open[index] || false; });
       const words = [...fit.querySelectorAll("[data-summary]")].map((each) => each.textContent.trim()).join(" ");
@@ -68,11 +84,11 @@ document.addEventListener("DOMContentLoaded", () => {
   // --- Names ---
   const name = form.querySelector("#id_name");
   const model = form.querySelector("#id_model");
-  let suggested = name ? name.value : "";
+  const naming = form.querySelector("[data-name-url]");
+  let suggested = naming ? naming.dataset.suggested : ""; // a name that nobody typed may follow the model
   async function check(about) {
-    const box = form.querySelector("[data-name-url]");
     const query = new URLSearchParams({ name: name.value, model: model.value });
-    const answer = await fetch(`${box.dataset.nameUrl}?${query}`, { redirect: "manual" });
+    const answer = await fetch(`${naming.dataset.nameUrl}?${query}`, { redirect: "manual" });
     if (!answer.ok) return;
     const found = await answer.json();
     if (about === model && (!name.value || name.value === suggested)) {
