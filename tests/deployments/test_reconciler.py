@@ -89,6 +89,14 @@ def test_a_killed_engine_comes_back_with_the_restart_counted_and_explained(make:
     assert any("echo: ready" in line for line in died.detail["log"])
 
 
+def test_a_death_is_explained_by_its_own_launch(make: Make, person: User, quick: None) -> None:
+    deployment = settle(operations.deploy(make(fault="port_taken"), by=person), status(Status.DEPLOYED))
+    os.kill(engine_pid(deployment), signal.SIGKILL)
+    settle(deployment, lambda it: codes(it).count("engine_died") == 2)
+    causes = [event.detail["cause"] for event in deployment.events.filter(code="engine_died").order_by("id")]
+    assert causes == ["port_in_use", "engine_died"]
+
+
 @pytest.mark.parametrize(
     ("fault", "code", "said"),
     [

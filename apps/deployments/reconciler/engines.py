@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,8 @@ from modelyard.runtimes import Failure, LaunchContext, Model, Options, Runtime
 
 HOST = "127.0.0.1"
 SECRETS_KEPT = 200  # launches whose secrets are looked for in the log
+START = re.compile(r"--- start \d{1,9}, ")
+"""How the lines of a launch begin in a log."""
 
 
 def engine_secret(replica_id: str, launch: int) -> str:
@@ -105,10 +108,15 @@ class Engines:
         self.runtime.probe(self.context(replica), timeout_seconds)
 
     def death(self, replica: Replica, exit_code: int | None) -> Failure:
-        """Why the engine ended, in the runtime's words."""
-        return self.runtime.failure(-9 if exit_code is None else exit_code, self.log_tail(replica))
+        """Why the engine ended, in the runtime's words: what an earlier launch died of says nothing about this one."""
+        return self.runtime.failure(-9 if exit_code is None else exit_code, _newest_launch(self.log_tail(replica)))
 
     def log_tail(self, replica: Replica, lines: int = TAIL_LINES) -> list[str]:
         """The last lines the engine printed, without secrets: they go into messages and events."""
         text = "\n".join(self.launcher.log_tail(replica.pk, lines))
         return masked(text, secrets_of(replica)).split("\n") if text else []
+
+
+def _newest_launch(lines: list[str]) -> list[str]:
+    starts = [index for index, line in enumerate(lines) if START.match(line)]
+    return lines[starts[-1] :] if starts else lines
