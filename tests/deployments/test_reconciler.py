@@ -145,6 +145,17 @@ def test_a_crash_loop_ends_in_failed(make: Make, person: User, quick: None) -> N
     assert "5 times in a row" in deployment.failure
 
 
+def test_an_engine_that_had_served_is_started_again_whatever_it_died_of(
+    make: Make, person: User, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = settle(operations.deploy(make(), by=person), status(Status.DEPLOYED))
+    monkeypatch.setattr(Engines, "death", lambda *_: Failure("full", "The GPU is full.", "Free it.", permanent=True))
+    os.kill(engine_pid(deployment), signal.SIGKILL)
+    settle(deployment, lambda it: "engine_died" in codes(it))
+    settle(deployment, status(Status.DEPLOYED))
+    assert only_replica(deployment).restarts == 1
+
+
 def test_an_engine_that_stops_answering_leaves_the_routes_and_is_replaced(
     make: Make, person: User, quick: None
 ) -> None:
@@ -282,7 +293,8 @@ def test_one_bad_engine_does_not_take_down_the_others(
     deployment = settle(operations.deploy(make(replicas=2), by=person), status(Status.DEPLOYED))
     bad, good = operations.live_replicas(deployment)
     os.kill(launchers.default().observe(bad.pk).pid or 0, signal.SIGKILL)
-    monkeypatch.setattr(Engines, "death", lambda *_: Failure("bad", "It is broken.", "Mend it.", permanent=True))
+    broken = Failure("bad", "It is broken.", "Mend it.", permanent=True)
+    monkeypatch.setattr(Engines, "pick_port", lambda *_: (_ for _ in ()).throw(broken))
     settle(deployment, lambda it: "engine_given_up" in codes(it))
     assert deployment.status == Status.DEPLOYED
     found = route(deployment.pk)

@@ -162,9 +162,11 @@ class ReplicaStep:
         replica.restarts += 1
         replica.crashes += 1
         limit = policy.MAX_CRASHES if was_ready else policy.MAX_START_CRASHES
-        if failure.permanent or replica.crashes >= limit:
+        # What had served may serve again: a peak says nothing about the next start, which fails at once if it can't.
+        hopeless = failure.permanent and not was_ready
+        if hopeless or replica.crashes >= limit:
             replica.save()
-            raise self._final(failure, replica.crashes, was_ready)
+            raise failure if hopeless else self._final(failure, was_ready)
         delay = policy.backoff(replica.crashes)
         replica.state = ReplicaState.WAITING
         replica.next_launch_at = policy.after(self.now, delay)
@@ -179,11 +181,10 @@ class ReplicaStep:
             detail=self._evidence(failure),
         )
 
-    def _final(self, failure: Failure, crashes: int, was_ready: bool) -> Failure:
-        if failure.permanent or crashes == 1:
-            return failure
+    def _final(self, failure: Failure, was_ready: bool) -> Failure:
         code = "crash_loop" if was_ready else failure.code
-        return Failure(code, f"The engine died {crashes} times in a row: {failure.message}", failure.next_step)
+        message = f"The engine died {self.replica.crashes} times in a row: {failure.message}"
+        return Failure(code, message, failure.next_step)
 
     def _evidence(self, failure: Failure) -> dict[str, object]:
         return {
