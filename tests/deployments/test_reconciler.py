@@ -15,7 +15,7 @@ from apps.deployments.reconciler.engines import Engines
 from apps.deployments.reconciler.lease import hold
 from apps.deployments.reconciler.replicas import ReplicaStep
 from apps.deployments.routing import route
-from apps.deployments.statuses import Outcome, Status
+from apps.deployments.statuses import Outcome, ReplicaState, Status
 from modelyard import launchers
 from modelyard.runtimes import Failure
 from tests.deployments.conftest import Make, codes, only_replica, settle, status
@@ -188,6 +188,26 @@ def test_a_new_version_that_fails_leaves_the_old_one_serving(make: Make, person:
     assert deployment.versions.get(number=2).outcome == Outcome.FAILED
     assert "rolled_back" in codes(deployment)
     assert psutil.pid_exists(old)
+
+
+def test_a_new_version_that_fails_leaves_the_old_one_although_it_does_not_answer_just_then(
+    make: Make, person: User, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = settle(operations.deploy(make(), by=person), status(Status.DEPLOYED))
+    old = only_replica(deployment)
+    old_pid = engine_pid(deployment)
+    operations.redeploy(deployment, by=person, options={})
+    deployment.replicas.filter(pk=old.pk).update(state=ReplicaState.UNHEALTHY, probe_failures=policy.UNHEALTHY_AFTER)
+    with monkeypatch.context() as patch:
+        broken = Failure("broken", "v2 is broken.", "", permanent=True)
+        patch.setattr(ReplicaStep, "run", lambda step: setattr(step, "failure", broken))
+        reconcile(deployment.pk)
+    deployment.refresh_from_db()
+    assert (deployment.status, str(deployment.target_version)) == (Status.DEPLOYING, "v1")
+    assert deployment.versions.get(number=2).outcome == Outcome.FAILED
+    settle(deployment, lambda it: it.status == Status.DEPLOYED and len(operations.live_replicas(it)) == 1)
+    assert codes(deployment)[-4:] == ["rolled_back", "recovering", "engine_recovered", "deployed"]
+    assert engine_pid(deployment) == old_pid
 
 
 def test_a_worker_killed_between_writing_and_starting_loses_nothing(

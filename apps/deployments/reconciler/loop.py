@@ -178,7 +178,10 @@ class Pass:
             if replica.state == ReplicaState.DRAINING or live is None or replica.version_id != live.pk:
                 drain(replica, self.launcher, self.now)
         if not ready and self.deployment.status == Status.DEPLOYED:
-            self._move(Status.DEPLOYING, "recovering", "No engine answers at the moment; it is being brought back.")
+            self._recover()
+
+    def _recover(self) -> None:
+        self._move(Status.DEPLOYING, "recovering", "No engine answers at the moment; it is being brought back.")
 
     def _ready(self, version: Version) -> None:
         took = policy.age(version.started_at, self.now)
@@ -221,17 +224,22 @@ class Pass:
         live = self.deployment.live_version
         if live is None or live.pk == version.pk:
             return False
-        serving = [r for r in self.replicas if r.version_id == live.pk and r.state == ReplicaState.READY]
-        if not any(self.launcher.observe(r.pk).state == ProcessState.RUNNING for r in serving):
+        left = [r for r in self.replicas if r.version_id == live.pk and r.state != ReplicaState.DRAINING]
+        if not left:
             return False
-        return self._move(
+        ready = [r for r in left if r.state == ReplicaState.READY]
+        serves = any(self.launcher.observe(r.pk).state == ProcessState.RUNNING for r in ready)
+        back = self._move(
             Status.DEPLOYED,
             "rolled_back",
-            f"{version} failed ({failure.message}) {live} goes on serving.",
+            f"{version} failed ({failure.message}) {live} {'goes on serving' if serves else 'is being brought back'}.",
             next_step=failure.next_step,
             detail={**detail, "cause": failure.code},
             target_version=live,
         )
+        if back and not serves:
+            self._recover()  # in the same transaction: nobody sees it Deployed meanwhile
+        return back
 
     def _close(self, version: Version, outcome: Outcome, reason: str) -> None:
         Version.objects.filter(pk=version.pk).update(outcome=outcome, reason=reason, ended_at=self.now)
