@@ -247,6 +247,22 @@ def test_a_pass_is_left_to_whoever_holds_the_lease(make: Make, person: User) -> 
     assert deployment.replicas.exists()
 
 
+def test_a_pass_that_loses_the_lease_leaves_the_serving_version_too(
+    make: Make, person: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = settle(operations.deploy(make(), by=person), status(Status.DEPLOYED))
+    operations.redeploy(deployment, by=person, options={})
+    looked_at = []
+
+    def lost_meanwhile(step: ReplicaStep) -> None:
+        looked_at.append(str(step.replica.version))
+        Deployment.objects.filter(pk=deployment.pk).update(lease_owner="somebody else")
+
+    monkeypatch.setattr(ReplicaStep, "run", lost_meanwhile)
+    reconcile(deployment.pk)
+    assert looked_at == ["v2"]
+
+
 def test_a_runtime_that_is_gone_fails_with_the_way_out(make: Make, person: User) -> None:
     deployment = operations.deploy(make(), by=person)
     Deployment.objects.filter(pk=deployment.pk).update(runtime="uninstalled")

@@ -90,8 +90,8 @@ class Pass:
             if step.failure and not self._spared(replica, step.failure, mine):
                 self._failed(version, replica, step.failure, engines)
                 return
-        self._keep_serving(version)
-        self._settle(version, mine)
+        if self._keep_serving(version):
+            self._settle(version, mine)
 
     def _optimize(self, version: Version) -> None:
         """The artifact and its proof; what serves meanwhile goes on serving."""
@@ -99,7 +99,8 @@ class Pass:
             return
         step = OptimizationStep(self.deployment, version, self.launcher, self.now)
         step.run()
-        self._keep_serving(version)
+        if not self._keep_serving(version):
+            return
         if step.failure:
             self._failed(version, step.replica, step.failure, Engines(self.deployment, version, self.launcher))
             clean_up(version)
@@ -144,18 +145,24 @@ class Pass:
         )
         return True
 
-    def _keep_serving(self, target: Version) -> None:
-        """While the next version comes up, the one that serves is watched and brought back as ever."""
+    def _keep_serving(self, target: Version) -> bool:
+        """While the next version comes up, the one that serves is watched and brought back as ever.
+
+        False when the lease was lost: this pass does nothing more.
+        """
         live = self.deployment.live_version
         if live is None or live.pk == target.pk:
-            return
+            return True
         engines = Engines(self.deployment, live, self.launcher)
         for replica in self.replicas:
             if replica.version_id == live.pk and replica.state != ReplicaState.DRAINING:
+                if not lease.renew(self.deployment):
+                    return False
                 step = ReplicaStep(replica, engines, self.now)
                 step.run()
                 if step.failure:
                     drain(replica, self.launcher, self.now)
+        return True
 
     def _missing(self, version: Version, present: set[int]) -> list[Replica]:
         wanted = set(range(version.replicas_wanted)) - present
