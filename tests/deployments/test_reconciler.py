@@ -69,6 +69,19 @@ def test_a_stopped_one_can_be_retriggered(make: Make, person: User, quick: None)
     assert deployment.versions.count() == 1
 
 
+def test_a_retriggered_one_waits_for_its_old_engine_to_end(make: Make, person: User, quick: None) -> None:
+    deployment = operations.deploy(make(fault="deaf", ready_seconds=1), by=person)
+    settle(deployment, status(Status.FAILED))
+    old = engine_pid(deployment)
+    operations.retrigger(deployment, by=person)
+    reconcile(deployment.pk)
+    deployment.refresh_from_db()
+    assert only_replica(deployment).state == ReplicaState.DRAINING
+    assert deployment.stage == "Waiting for the old engine to end"
+    settle(deployment, lambda it: codes(it).count("engine_started") == 2)
+    assert not psutil.pid_exists(old)
+
+
 def test_undeploy_cancels_a_start(make: Make, person: User, quick: None) -> None:
     deployment = operations.deploy(make(fault="never_ready"), by=person)
     reconcile(deployment.pk)

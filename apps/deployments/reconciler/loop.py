@@ -81,6 +81,8 @@ class Pass:
             for r in self.replicas
             if r.version_id == version.pk and r.role == Role.SERVING and r.state != ReplicaState.DRAINING
         ]
+        if not mine and self._waits_for_old_engines():
+            return
         mine += self._missing(version, {replica.ordinal for replica in mine})
         for replica in mine:
             if not lease.renew(self.deployment):
@@ -92,6 +94,15 @@ class Pass:
                 return
         if self._keep_serving(version):
             self._settle(version, mine)
+
+    def _waits_for_old_engines(self) -> bool:
+        """Where nothing serves, an engine that still ends has to be gone: the next one needs its memory."""
+        if self.deployment.live_version is not None:
+            return False
+        old = [replica for replica in self.replicas if replica.state == ReplicaState.DRAINING]
+        for replica in old:
+            drain(replica, self.launcher, self.now, at_once=True)
+        return bool(old)
 
     def _optimize(self, version: Version) -> None:
         """The artifact and its proof; what serves meanwhile goes on serving."""
@@ -278,4 +289,6 @@ class Pass:
             return "Starting the engine"
         if ReplicaState.WAITING in states:
             return "Waiting to start the engine again"
-        return "Draining the old version" if ReplicaState.DRAINING in states else ""
+        if ReplicaState.DRAINING not in states:
+            return ""
+        return "Draining the old version" if self.deployment.live_version_id else "Waiting for the old engine to end"

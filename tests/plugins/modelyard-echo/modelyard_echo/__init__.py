@@ -32,9 +32,9 @@ RECIPES = ("copy", "shout", "crash", "empty", "endless")
 class EchoOptions(Options):
     """How the engine misbehaves."""
 
-    fault: Literal["", "exit", "exit_permanent", "never_ready", "port_taken", "die_after_ready", "hang_after_ready"] = (
-        pydantic.Field("", title="Fault", description="What breaks, and when.")
-    )
+    fault: Literal[
+        "", "exit", "exit_permanent", "never_ready", "deaf", "port_taken", "die_after_ready", "hang_after_ready"
+    ] = pydantic.Field("", title="Fault", description="What breaks, and when.")
     start_seconds: float = pydantic.Field(0, title="Start time (s)", description="How long loading takes.", ge=0)
     words_per_second: float = pydantic.Field(20, title="Speed", description="Words a second of a stream.", gt=0)
     loud: bool = pydantic.Field(False, title="Loud", description="Answer in capitals.")

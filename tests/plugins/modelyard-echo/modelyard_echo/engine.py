@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -102,7 +103,9 @@ def main() -> None:
     if FAULT == "exit_permanent":
         print("echo: can't load this model", flush=True)
         raise SystemExit(3)
-    if FAULT == "never_ready":
+    if FAULT == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if FAULT in {"never_ready", "deaf"}:
         time.sleep(3600)
     if FAULT == "port_taken" and not (FOLDER / "once").exists():
         (FOLDER / "once").touch()
