@@ -6,8 +6,8 @@ import httpx
 
 from modelyard.runtimes import Failure, LaunchContext, SampleRequest
 
-LATER = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.FAILED_DEPENDENCY)
-"""Too much to do, or a generation that failed: the next one may work."""
+FAILED_GENERATION = httpx.codes.FAILED_DEPENDENCY
+"""What TGI says of a generation that failed: the next one may work."""
 
 
 def probe(launch: LaunchContext[Any], request: SampleRequest, timeout_seconds: float) -> None:
@@ -27,6 +27,9 @@ def probe(launch: LaunchContext[Any], request: SampleRequest, timeout_seconds: f
         raise Failure("not_answering", f"The engine broke off: {error}.", "Read the end of its log.") from None
     if answer.status_code == httpx.codes.UNAUTHORIZED:
         raise Failure("wrong_engine", "Another process answers on the engine's port.", "It is started again.")
+    if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        message = f"The engine has as much to do as it takes ({answer.status_code})."
+        raise Failure("busy", message, "Wait until it has answered some of it.")
     if answer.status_code != httpx.codes.OK:
         raise _refused(answer)
 
@@ -38,5 +41,5 @@ def _refused(answer: httpx.Response) -> Failure:
     except (ValueError, AttributeError):
         said = answer.text
     message = f"The engine answered {answer.status_code}: {' '.join(said.split())[:300]}"
-    permanent = httpx.codes.is_client_error(answer.status_code) and answer.status_code not in LATER
+    permanent = httpx.codes.is_client_error(answer.status_code) and answer.status_code != FAILED_GENERATION
     return Failure("bad_answer", message, "Read the end of its log, then correct the options.", permanent=permanent)

@@ -113,7 +113,9 @@ def _refused(status: int, message: str) -> Failure:
         return Failure(
             "wrong_engine", "Another process answers on the engine's port.", "Try again: it gets another port."
         )
-    if status in (429, 503):
+    if status == 429:
         return Failure("busy", f"The engine is busy: {message}", "Wait until its queue is shorter.")
+    if status == 503:
+        return Failure("unavailable", f"The engine can't answer now: {message}", "Wait, or give the host more memory.")
     step = "Read the end of its log, then correct the options or the model."
     return Failure("inference_failed", f"A test inference failed ({status}): {message}", step, permanent=status < 500)

@@ -6,6 +6,7 @@ import signal
 import psutil
 import pytest
 from django.contrib.auth.models import User
+from modelyard_echo import EchoRuntime
 from pytest_django import Settings
 
 from apps.deployments import operations
@@ -169,9 +170,25 @@ def test_an_engine_that_had_served_is_started_again_whatever_it_died_of(
     assert only_replica(deployment).restarts == 1
 
 
-def test_an_engine_that_stops_answering_leaves_the_routes_and_is_replaced(
-    make: Make, person: User, quick: None
+@pytest.mark.parametrize("fault", ["queue_after_ready", "refuse_after_ready"])
+def test_an_engine_that_lets_a_probe_wait_while_it_works_stays_in_the_routes(
+    make: Make, person: User, quick: None, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(EchoRuntime, "metrics", {"echo_tokens_total": "tokens"})
+    deployment = settle(operations.deploy(make(fault=fault), by=person), status(Status.DEPLOYED))
+    asked = set()
+    while len(asked) < policy.HUNG_AFTER:
+        reconcile(deployment.pk)
+        asked.add(only_replica(deployment).probed_at)
+    assert (only_replica(deployment).state, only_replica(deployment).restarts) == (ReplicaState.READY, 0)
+    assert "engine_unhealthy" not in codes(deployment)
+
+
+@pytest.mark.parametrize("metrics", [{}, {"echo_tokens_total": "tokens"}])
+def test_an_engine_that_stops_answering_leaves_the_routes_and_is_replaced(
+    make: Make, person: User, quick: None, metrics: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EchoRuntime, "metrics", metrics)
     deployment = operations.deploy(make(fault="hang_after_ready"), by=person)
     settle(deployment, lambda it: "engine_unhealthy" in codes(it), limit=60)
     found = route(deployment.pk)

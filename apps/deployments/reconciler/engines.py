@@ -6,11 +6,13 @@ import re
 from functools import cached_property
 from typing import Any
 
+import httpx
 from django.conf import settings
 
 from apps.deployments import runtimes
 from apps.deployments.masking import masked
 from apps.deployments.models import Deployment, Replica, Version
+from apps.deployments.reconciler import policy
 from apps.deployments.statuses import ReplicaState
 from modelyard.launchers import Launch, Launcher, NoFreePort
 from modelyard.launchers.base import TAIL_LINES
@@ -106,6 +108,24 @@ class Engines:
     def probe(self, replica: Replica, timeout_seconds: float) -> None:
         """A real inference; Failure if it didn't work."""
         self.runtime.probe(self.context(replica), timeout_seconds)
+
+    def tokens(self, replica: Replica) -> float | None:
+        """Tokens it says it has generated (read, where it generates none); None where it doesn't tell."""
+        from apps.deployments.monitoring.engines import parse
+
+        try:
+            names = self.runtime.metrics
+            # Prompts may be counted as they come: that they go on proves nothing where there is more to count.
+            wanted = "tokens" if "tokens" in names.values() else "prompt_tokens"
+            if wanted not in names.values():
+                return None
+            context = self.context(replica)
+            headers = {"authorization": f"Bearer {context.secret}"}
+            url, seconds = f"{context.base_url}/metrics", policy.METRICS_TIMEOUT
+            text = httpx.get(url, headers=headers, timeout=seconds, trust_env=False).text
+            return parse(text, names).values.get(wanted)
+        except Exception:  # noqa: BLE001 (an engine may send anything; the probe says what is wrong)
+            return None
 
     def death(self, replica: Replica, exit_code: int | None) -> Failure:
         """Why the engine ended, in the runtime's words: what an earlier launch died of says nothing about this one."""

@@ -114,14 +114,23 @@ class ReplicaStep:
             self._save(crashes=0)
         if policy.age(self.replica.probed_at, self.now) < self._probe_interval():
             return
+        before = self.engines.tokens(self.replica)
         try:
             self.engines.probe(self.replica, policy.HEALTH_PROBE_TIMEOUT)
         except Failure as failure:
-            self._probe_failed(failure)
-            return
+            if not self._works(failure, before):
+                self._probe_failed(failure)
+                return
         if self.replica.state == ReplicaState.UNHEALTHY:
             self._record("engine_recovered", "The engine answers again.")
         self._set_health(ReplicaState.READY, 0)
+
+    def _works(self, failure: Failure, before: float | None) -> bool:
+        """Whether it lives although a probe failed: it refused for want of room, or its tokens went on meanwhile."""
+        if failure.code != policy.TOO_SLOW or before is None:
+            return failure.code == policy.BUSY
+        after = self.engines.tokens(self.replica)
+        return after is not None and after > before
 
     def _probe_interval(self) -> float:
         return policy.PASS if self.replica.probe_failures else policy.PROBE_EVERY

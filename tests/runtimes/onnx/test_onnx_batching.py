@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from modelyard.runtimes import Failure
 from tests.runtimes.onnx import graphs
-from tests.runtimes.onnx.engines import running
+from tests.runtimes.onnx.engines import RUNTIME, running
 
 LONG = 20_000
 """Turns of the busy graph: about a second."""
@@ -59,6 +60,9 @@ def test_full_queue_answers_429_and_says_when_to_retry(busy):
     response = busy.infer(times(1))
     assert (response.status_code, response.headers["retry-after"]) == (429, "1")
     assert "2 requests are waiting" in response.json()["error"]
+    with pytest.raises(Failure) as caught:
+        RUNTIME.probe(busy.context, 10)
+    assert caught.value.code == "busy"
     for connection in held:
         connection.close()
     wait_until(lambda: busy.infer(times(1)).status_code == 200)

@@ -120,6 +120,7 @@ def test_an_engine_that_is_busy_may_answer_later(tmp_path: Path) -> None:
             next(lines)
             with pytest.raises(Failure) as caught:
                 RUNTIME.probe(started.context, 10)
+    assert caught.value.code == "busy"
     assert "429" in caught.value.message
     assert not caught.value.permanent
 

@@ -33,7 +33,16 @@ class EchoOptions(Options):
     """How the engine misbehaves."""
 
     fault: Literal[
-        "", "exit", "exit_permanent", "never_ready", "deaf", "port_taken", "die_after_ready", "hang_after_ready"
+        "",
+        "exit",
+        "exit_permanent",
+        "never_ready",
+        "deaf",
+        "port_taken",
+        "die_after_ready",
+        "hang_after_ready",
+        "queue_after_ready",
+        "refuse_after_ready",
     ] = pydantic.Field("", title="Fault", description="What breaks, and when.")
     start_seconds: float = pydantic.Field(0, title="Start time (s)", description="How long loading takes.", ge=0)
     words_per_second: float = pydantic.Field(20, title="Speed", description="Words a second of a stream.", gt=0)
@@ -85,8 +94,12 @@ class EchoRuntime(Runtime[EchoOptions]):
             answer = httpx.post(
                 f"{context.base_url}/v1/chat/completions", json=body, headers=headers, timeout=timeout_seconds
             )
+        except httpx.TimeoutException:
+            raise Failure("too_slow", f"No answer came within {timeout_seconds:g} s.", "Wait.") from None
         except httpx.HTTPError as error:
             raise Failure("not_answering", f"The engine doesn't answer: {error}", "Wait, or look at its log.") from None
+        if answer.status_code == 429:
+            raise Failure("busy", "The engine has enough to do.", "Wait.")
         if answer.status_code != 200:
             raise Failure("bad_answer", f"The engine answered {answer.status_code}.", "Look at its log.")
 

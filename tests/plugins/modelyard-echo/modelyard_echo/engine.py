@@ -26,6 +26,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if not self.admitted():
             return
+        if self.path == "/metrics":
+            worked = time.monotonic_ns() if FAULT == "queue_after_ready" else 1
+            self.send(f"echo_tokens_total {worked}\n".encode(), "text/plain")
+            return
         self.answer({"object": "list", "data": [{"id": "echo", "object": "model"}]})
 
     def do_POST(self) -> None:
@@ -38,8 +42,12 @@ class Handler(BaseHTTPRequestHandler):
         except (ValueError, LookupError):
             self.send_error(400)
             return
-        if FAULT == "hang_after_ready" and (FOLDER / "answered").exists():
-            time.sleep(3600)
+        if (FOLDER / "answered").exists():
+            if FAULT in {"hang_after_ready", "queue_after_ready"}:
+                time.sleep(3600)
+            if FAULT == "refuse_after_ready":
+                self.send_error(429)
+                return
         (FOLDER / "answered").touch()
         text = text.upper() if LOUD else text
         if body.get("stream"):
@@ -65,9 +73,11 @@ class Handler(BaseHTTPRequestHandler):
         return False
 
     def answer(self, value: object) -> None:
-        data = json.dumps(value).encode()
+        self.send(json.dumps(value).encode(), "application/json")
+
+    def send(self, data: bytes, kind: str) -> None:
         self.send_response(200)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
