@@ -17,6 +17,7 @@ from django.views.decorators.http import require_http_methods
 from apps.apikeys import operations as apikeys
 from apps.deployments import operations
 from apps.deployments.tabs.frame import DEPLOY, curl_line, find, page
+from apps.deployments.tabs.snippets import HOLDER
 from modelyard import console
 from modelyard.problems import Problem
 from modelyard.serving import base_url
@@ -52,12 +53,14 @@ def do(request: HttpRequest, pk: str, verb: str) -> HttpResponse:
 def curl(request: HttpRequest, pk: str) -> JsonResponse:
     """A cURL: with a placeholder for the key, or (POST) with a fresh key that is shown this once."""
     deployment = find(request, pk)
-    if request.method == "GET":
-        return JsonResponse({"curl": curl_line(deployment, "$MODELYARD_API_KEY", request)})
-    if not console.may(request, "apikeys.add_apikey"):
+    if request.method == "POST" and not console.may(request, "apikeys.add_apikey"):
         return JsonResponse({"error": gettext("You may not create keys: copy it with $MODELYARD_API_KEY.")}, status=403)
-    expires_at = timezone.now() + timedelta(days=KEY_DAYS)
     try:
+        # Also before a key is made: where nothing can be called, one that nobody sees would be left.
+        line = operations.curl(deployment, HOLDER, base_url(request))
+        if request.method == "GET":
+            return JsonResponse({"curl": line})
+        expires_at = timezone.now() + timedelta(days=KEY_DAYS)
         _, key = apikeys.create(
             deployment=deployment, name=f"cURL of {request.user}", by=console.person(request), expires_at=expires_at
         )

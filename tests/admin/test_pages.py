@@ -169,6 +169,15 @@ def test_copy_curl_makes_a_key_only_by_post(deployment: Deployment) -> None:
     assert ApiKey.objects.count() == 1
 
 
+def test_copy_curl_without_the_runtime_says_so_and_makes_no_key(deployment: Deployment) -> None:
+    Deployment.objects.filter(pk=deployment.pk).update(runtime="uninstalled")
+    client = person()
+    answers = [client.get(page(deployment, "curl")), client.post(page(deployment, "curl"))]
+    assert [answer.status_code for answer in answers] == [400, 400]
+    assert all("There is no runtime 'uninstalled'" in answer.json()["error"] for answer in answers)
+    assert not ApiKey.objects.exists()
+
+
 def test_a_viewer_sees_everything_and_changes_nothing(deployment: Deployment) -> None:
     put(deployment, Status.FAILED)
     client = person("Viewers")
