@@ -130,6 +130,36 @@ def test_the_history_says_what_each_version_changed(make: Make, person: User, br
     assert second.took is not None
 
 
+def test_the_history_knows_ends_that_lie_behind_very_many_events(
+    deployment: Deployment, person: User, browser: Client
+) -> None:
+    start = timezone.now() - timedelta(days=9)
+
+    def event(code: str, hours: int, **given: object) -> Event:
+        made = Event.objects.create(deployment=deployment, code=code, message=code, **given)
+        Event.objects.filter(pk=made.pk).update(at=start + timedelta(hours=hours))
+        return made
+
+    def version(number: int, hours: int, ended: int) -> None:
+        times = {"ready_at": start + timedelta(hours=hours), "ended_at": start + timedelta(hours=ended)}
+        given = {"deployment": deployment, "number": number, "outcome": "succeeded", **times}
+        Version.objects.update_or_create(deployment=deployment, number=number, defaults=given)
+
+    version(1, hours=1, ended=2)
+    version(2, hours=2, ended=4)
+    event("deploy_asked", 0, detail={"version": 1})
+    event("deployed", 1)
+    event("deployed", 2)
+    event("undeploy_asked", 3, by=person)
+    event("stopped", 4)
+    Event.objects.bulk_create(Event(deployment=deployment, code=code, message="…")
+                              for code in ("undeploy_asked", "stopped") * 300)  # fmt: skip
+    second, first = browser.get(url(deployment, "history")).context["entries"]
+    assert (second.undeployed.by, second.undeployed.asked_at) == (person, start + timedelta(hours=3))
+    assert (first.undeployed.by, "newer version" in first.undeployed.why) == (None, True)
+    assert [run.code for run in first.runs] == ["deploy_asked"]
+
+
 def test_a_newer_version_that_failed_is_told_while_the_old_one_serves(
     make: Make, person: User, browser: Client
 ) -> None:

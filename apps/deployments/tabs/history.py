@@ -18,12 +18,12 @@ from apps.deployments.tabs.frame import find, offers, page
 from modelyard import console
 
 SHOWN = 25  # versions of a page
-EVENTS = 500  # that are looked at for how versions ended
+RUNS = 500  # starts of its versions that a page shows
 TONES = {
     Outcome.PENDING: "calm", Outcome.OPTIMIZING: "busy", Outcome.UNDECIDED: "warn", Outcome.REJECTED: "calm",
     Outcome.DEPLOYING: "busy", Outcome.SUCCEEDED: "good", Outcome.FAILED: "bad", Outcome.CANCELLED: "calm",
 }  # fmt: skip
-ENDS = ("stopped", "deployed")
+ENDS, UNDEPLOY = ("stopped", "deployed"), "undeploy_asked"
 STARTS = ("deploy_asked", "retrigger_asked", "redeploy_asked")
 
 
@@ -78,8 +78,11 @@ def history(request: HttpRequest, pk: str) -> HttpResponse:
 
 
 def _entries(deployment: Deployment, rows: Sequence[Version]) -> Iterator[Entry]:
-    events = list(deployment.events.filter(code__in=[*STARTS, "undeploy_asked", *ENDS]).select_related("by")[:EVENTS])
-    for place, version in enumerate(rows[:SHOWN]):
+    shown = rows[:SHOWN]
+    ends = _ends(deployment, shown)
+    starts = deployment.events.filter(code__in=STARTS, detail__version__in=[version.number for version in shown])
+    runs = list(starts.select_related("by")[:RUNS])
+    for place, version in enumerate(shown):
         previous = rows[place + 1] if place + 1 < len(rows) else None
         live = version.pk == deployment.live_version_id
         yield Entry(
@@ -89,8 +92,8 @@ def _entries(deployment: Deployment, rows: Sequence[Version]) -> Iterator[Entry]
             took=version.ready_at - version.started_at if version.ready_at and version.started_at else None,
             changes=changes(previous, version) if previous else [],
             settings=list(_settings(version).items()),
-            undeployed=None if live else _undeployed(version, events),
-            runs=[event for event in events if event.detail.get("version") == version.number][::-1],
+            undeployed=None if live else _undeployed(version, *ends.get(version.pk, ("", None))),
+            runs=[event for event in runs if event.detail.get("version") == version.number][::-1],
         )
 
 
@@ -132,17 +135,31 @@ def _titles(runtime: str) -> dict[str, str]:
     return {name: field.title or name for name, field in entry.runtime.options.model_fields.items()}
 
 
-def _undeployed(version: Version, events: Sequence[Event]) -> Undeployed | None:
+def _ends(deployment: Deployment, versions: Sequence[Version]) -> dict[int, tuple[str, Event | None]]:
+    """Of each version that ended the code of the event that did it, and the undeploy that was asked for before."""
+    left = sorted(((each.ended_at, each.pk) for each in versions if each.ended_at), reverse=True)
+    found: dict[int, tuple[str, int]] = {}
+    asked = 0
+    events = deployment.events.filter(code__in=(UNDEPLOY, *ENDS)).order_by("id").values_list("pk", "code", "at")
+    for pk, code, at in events.iterator():
+        if code == UNDEPLOY:
+            asked = pk
+            continue
+        # Written in one transaction with the end of the version, just after the pass that brought it about began.
+        while left and left[-1][0] <= at:
+            found[left.pop()[1]] = code, asked
+        if not left:
+            break
+    known = Event.objects.select_related("by").in_bulk({pk for _code, pk in found.values()})
+    return {version: (code, known.get(pk)) for version, (code, pk) in found.items()}
+
+
+def _undeployed(version: Version, ended: str, asked: Event | None) -> Undeployed | None:
     """By whom and when a version was taken out of service; None if it never was in it, or still is."""
     if version.ended_at is None or version.ready_at is None:
         return None
     if version.outcome == Outcome.SUCCEEDED and version.reason:
         return Undeployed(version.ended_at, None, version.reason)
-    # Written in one transaction with the end of the version, just after the pass that brought it about began.
-    after = [each for each in events if each.code in ENDS and each.at >= version.ended_at]
-    stopped = after[-1] if after else None
-    if stopped is None or stopped.code != "stopped":
+    if ended != "stopped":
         return Undeployed(version.ended_at, None, _("A newer version took its place."))
-    asked = next((each for each in events if each.code == "undeploy_asked" and each.at <= stopped.at), None)
-    person = asked.by if asked else None
-    return Undeployed(version.ended_at, person, "", asked.at if asked else None)
+    return Undeployed(version.ended_at, asked.by if asked else None, "", asked.at if asked else None)
