@@ -93,6 +93,17 @@ def test_copy_as_curl_is_exactly_what_was_sent(page: Page, demo: Site) -> None:
     assert answer_of(line, MODELYARD_API_KEY=key)["object"] == "chat.completion"
 
 
+def test_a_name_with_blanks_is_sent_and_copied_alike(page: Page, site: Site) -> None:
+    deployed(page, site, "My model #1?", runtime="onnx")
+    badge(page, "Deployed")
+    key = fresh_key(page)
+    page.locator("#try-raw [data-send]").click()
+    expect(page.locator("#console-result")).to_contain_text("outputs")
+    page.get_by_role("button", name="Copy as cURL").click()
+    expect(page.locator("#console-copied")).to_contain_text("exactly what was sent")
+    assert answer_of(clipboard(page), MODELYARD_API_KEY=key)["model_name"] == "My model #1?"
+
+
 def test_an_answer_can_be_stopped_and_the_conversation_cleared(page: Page, demo: Site) -> None:
     opened(page, CHAT)
     page.fill("#chat-text", "Write a very long story about the sea.")

@@ -33,10 +33,10 @@ def imported(page: Page, site: Site, name: str) -> None:
     expect(page.get_by_role("link", name="Deploy this model")).to_be_visible(timeout=40_000)
 
 
-def deployed(page: Page, site: Site, name: str, **options: object) -> None:
-    """Deploy the model that is there with the echo runtime, and open its page; the page says Deployed by itself."""
+def deployed(page: Page, site: Site, name: str, *, runtime: str = "echo", **options: object) -> None:
+    """Deploy the model that is there, and open its page; the page says Deployed by itself."""
     token = page.locator("[name=csrfmiddlewaretoken]").first.get_attribute("value")
-    body = {"model": site.model, "name": name, "runtime": "echo", "options": options, "deploy": True}
+    body = {"model": site.model, "name": name, "runtime": runtime, "options": options, "deploy": True}
     made = page.request.post("/api/v1/deployments/", data=body, headers={"X-CSRFToken": str(token)})
     assert made.ok, made.text()
     page.goto(f"{LIST}{made.json()['id']}/")

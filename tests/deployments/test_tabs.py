@@ -3,7 +3,9 @@
 import csv
 import io
 import re
+from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import Group, User
@@ -22,6 +24,7 @@ from apps.deployments.usage.timeline import LAST_HOUR, SAMPLE, WINDOWS, timeline
 from apps.deployments.versions import Optimization
 from apps.models.models import Model
 from tests.deployments.conftest import Make, settle, status
+from tests.models.conftest import Zip, good, imported, make_zip  # noqa: F401 (fixtures)
 
 pytestmark = pytest.mark.django_db
 PARTS = {"X-Modelyard-Parts": "1"}
@@ -82,6 +85,19 @@ def test_what_is_not_deployed_says_so_with_the_button_that_mends_it(browser: Cli
     page = browser.get(url(deployment)).content.decode()
     assert "so nothing answers here yet" in page
     assert reverse("admin:deployments_deployment_do", args=[deployment.pk, "deploy"]) in page
+
+
+def test_the_console_offers_addresses_as_they_are_sent(
+    imported: Callable[[Path], Model],  # noqa: F811
+    make_zip: Zip,  # noqa: F811
+    browser: Client,
+) -> None:
+    made = operations.create(model=imported(make_zip(good())), name="My model #1?", runtime="onnx", by=None)
+    shown = browser.get(url(made)).context
+    paths = [(method, path) for method, path, _ in shown["routes"]]
+    assert (shown["sample"]["method"], shown["sample"]["path"]) in paths
+    assert ("POST", "/v2/models/My%20model%20%231%3F/infer") in paths
+    assert not [path for _, path in paths if "{" in path]
 
 
 @pytest.mark.parametrize(

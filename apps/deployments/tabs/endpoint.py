@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
@@ -98,14 +99,18 @@ def _console(request: HttpRequest, deployment: Deployment, routes: list[Route]) 
         "serves": deployment.status == Status.DEPLOYED or deployment.live_version_id is not None,
         "modes": modes,
         "mode_tabs": [(mode, _mode_title(mode)) for mode in [*modes, "raw"]],
-        "routes": [
-            (route.method, route.path.replace("{name}", deployment.name), route.summary)
-            for route in sorted(routes, key=lambda route: (route.method != "POST", route.path))
-        ],
+        "routes": _requests(deployment, routes),
         "sample": _sample(deployment),
         "invoke_url": reverse("invoke", args=[deployment.pk, "-"]).removesuffix("-"),
         "gateway": f"{base_url(request)}/d/{deployment.pk}",
     }
+
+
+def _requests(deployment: Deployment, routes: list[Route]) -> list[tuple[str, str, str]]:
+    """Method, path and summary of what can be sent; not what has a segment that only the engine knows."""
+    name = quote(deployment.name, safe="")
+    found = [(route.method, route.path.replace("{name}", name), route.summary) for route in routes]
+    return sorted((each for each in found if "{" not in each[1]), key=lambda each: (each[0] != "POST", each[1]))
 
 
 def _mode_title(mode: str) -> str:

@@ -40,8 +40,7 @@
     busy(true);
     try {
       const headers = text === null ? {} : { "Content-Type": "application/json" };
-      const address = words.invoke + path.slice(1).split("/").map(encodeURIComponent).join("/");
-      const answer = await window.modelyard.ask(address, { method, headers, body: text, signal: mine.signal });
+      const answer = await window.modelyard.ask(words.invoke + path.slice(1), { method, headers, body: text, signal: mine.signal });
       figure.status = answer.status;
       figure.request = answer.headers.get("x-request-id") || "";
       if (!answer.ok) { await refuse(answer); figure.total = performance.now() - figure.began; return; }
