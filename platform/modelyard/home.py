@@ -167,7 +167,7 @@ def traffic(period: str) -> dict[str, Any]:
         return [_rounded(percentile(each)) for each in values]
 
     return {
-        "starts": [start.isoformat() for start in starts],
+        "starts": [moment.isoformat() for moment, _ in line],  # days as dates: they are the installation's
         "hours": period == "24h",
         "totals": {"requests": totals.requests, "tokens": totals.tokens, "errors": totals.errors,
                    "limited": totals.limited, "p95": _rounded(percentile(times.whole.duration)),

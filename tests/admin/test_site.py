@@ -110,6 +110,12 @@ def test_traffic_is_what_the_ledger_says(db: None) -> None:
     assert len(found["starts"]) == len(found["charts"]["latency"][0]) == 24
 
 
+def test_days_of_traffic_are_dates_of_the_installation(db: None) -> None:
+    with timezone.override("Pacific/Kiritimati"):
+        days = traffic("7d")["starts"]
+        assert days == [(timezone.localdate() - timedelta(days=n)).isoformat() for n in range(6, -1, -1)]
+
+
 def test_traffic_of_very_many_calls_is_an_even_sample(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("apps.deployments.usage.latencies.SAMPLE", 100)
     UsageRecord.objects.bulk_create(record(float(n % 100)) for n in range(1000))

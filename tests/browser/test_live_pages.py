@@ -1,7 +1,9 @@
 """Pages that stay open in a real browser: what they show follows, and says so where it can't."""
 
+from datetime import date
+
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import Site
 from tests.browser.test_main_job import LIST, badge, deployed
@@ -44,6 +46,21 @@ def test_home_goes_on_after_a_question_that_was_cancelled(page: Page, site: Site
     made(page, site, "newcomer")
     expect(page.get_by_role("link", name="newcomer").first).to_be_visible(timeout=15_000)
     expect(button).to_be_focused()
+
+
+def test_days_on_home_are_those_of_the_installation(page: Page, chromium: Browser, site: Site) -> None:
+    made(page, site, "counted")
+    state = page.context.storage_state()
+    west = chromium.new_context(base_url=site.address, storage_state=state, timezone_id="America/Los_Angeles")
+    home = west.new_page()
+    home.goto("/admin/")
+    with home.expect_response("**?period=7d") as asked:
+        home.get_by_role("button", name="7 days").click()
+    day = date.fromisoformat(asked.value.json()["starts"][-1])
+    expect(home.locator("#home-traffic tbody time").last).to_have_text(f"{day:%b} {day.day}, {day.year}")
+    labels = home.evaluate("Chart.getChart(document.querySelector('[data-chart] canvas')).data.labels")
+    assert (len(labels), labels[-1]) == (7, f"{day:%b} {day.day}")
+    west.close()
 
 
 def test_a_page_whose_server_is_away_says_that_it_may_be_old(page: Page, site: Site) -> None:

@@ -32,9 +32,11 @@
 
   // --- Traffic ---
   const number = (value) => new Intl.NumberFormat(language()).format(value);
+  // A day is a date of the installation's calendar, in whatever zone it is read: a date alone is midnight UTC.
+  const day = (start, how) => new Intl.DateTimeFormat(language(), { ...how, timeZone: "UTC" }).format(new Date(start));
   function label(start, hours) {
-    const how = hours ? { hour: "numeric" } : { day: "numeric", month: "short" };
-    return new Intl.DateTimeFormat(language(), how).format(new Date(start));
+    if (!hours) return day(start, { day: "numeric", month: "short" });
+    return new Intl.DateTimeFormat(language(), { hour: "numeric" }).format(new Date(start));
   }
 
   function draw(box, labels, series) {
@@ -63,7 +65,8 @@
       const line = document.createElement("tr");
       const time = document.createElement("time");
       time.dateTime = start;
-      time.dataset.show = figures.hours ? "clock" : "date";
+      if (figures.hours) time.dataset.show = "clock";
+      else time.textContent = day(start, { dateStyle: "medium" });
       line.insertCell().append(time);
       for (const column of columns) {
         const cell = line.insertCell();
