@@ -260,6 +260,15 @@ def test_the_last_hour_is_counted_from_the_calls(deployment: Deployment) -> None
     assert [step.latency_50 for step in found.steps].count(None) == len(found.steps) - 1
 
 
+def test_charts_say_when_they_were_read(browser: Client, deployment: Deployment) -> None:
+    page = browser.get(url(deployment, "metrics"), {"window": "24h"})
+    read = page.context["as_of"]
+    assert f'As of <time datetime="{read.isoformat()}"' in page.content.decode()
+    assert '<a class="my-link" href="?window=24h">Refresh</a>' in page.content.decode()
+    parts = [browser.get(url(deployment, "metrics"), headers=PARTS) for _ in range(2)]
+    assert parts[0]["ETag"] == parts[1]["ETag"]
+
+
 def test_longer_stretches_come_from_the_sums_with_sampled_percentiles(deployment: Deployment) -> None:
     Deployment.objects.filter(pk=deployment.pk).update(added_at=timezone.now() - timedelta(days=2))
     deployment.refresh_from_db()

@@ -40,11 +40,14 @@ def metrics(request: HttpRequest, pk: str) -> HttpResponse:
     console.require(request, SEE_USAGE)
     asked = request.GET.get("window", "")
     window = WINDOWS.get(asked, WINDOWS["1h"])
-    found = timeline(deployment, window) if "X-Modelyard-Parts" not in request.headers else None
+    now = timezone.now()
+    found = timeline(deployment, window, now) if "X-Modelyard-Parts" not in request.headers else None
     context = {
         "windows": [(f"?window={name}", _window_title(name), name == window.name) for name in WINDOWS],
         "charts": _charts(found) if found else [],
         "found": found,
+        "as_of": now,
+        "again": f"?window={window.name}",
         "now": _now(deployment),
     }
     return page(request, deployment, "metrics", "metrics.html", context, live=True)
