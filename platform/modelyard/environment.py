@@ -17,13 +17,19 @@ def flag(name: str, default: bool = False) -> bool:
     return value.lower() in {"1", "true", "yes", "on"} if value else default
 
 
-def number(name: str, default: int) -> int:
-    """MODELYARD_<name> as a whole number; a value that isn't one is named in the error."""
+def number(name: str, default: int, *, least: int | None = None, most: int | None = None) -> int:
+    """MODELYARD_<name> as a whole number within its bounds; a value that can't be used is named in the error."""
     value = text(name)
     try:
-        return int(value) if value else default
+        given = int(value) if value else default
     except ValueError:
         raise SystemExit(f"modelyard: MODELYARD_{name} must be a whole number, not {value!r}") from None
+    if (least is not None and given < least) or (most is not None and given > most):
+        bounds = " and ".join(
+            f"at {word} {bound}" for word, bound in (("least", least), ("most", most)) if bound is not None
+        )
+        raise SystemExit(f"modelyard: MODELYARD_{name} must be {bounds}, not {value}: unset it for {default}")
+    return given
 
 
 def names(name: str) -> list[str]:

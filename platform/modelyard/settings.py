@@ -250,8 +250,10 @@ METRICS_TOKEN = environment.text("METRICS_TOKEN")  # opens /metrics; empty: from
 
 # --- Usage ------------------------------------------------------------------------------------------------------------
 
-USAGE_DAYS = environment.number("USAGE_DAYS", 90)  # that records of single calls are kept
-USAGE_HOURS_DAYS = environment.number("USAGE_HOURS_DAYS", 400)  # that sums by hour are kept; those by day stay
+CENTURY = 36_500  # days; whoever wants to keep something for ever
+USAGE_DAYS = environment.number("USAGE_DAYS", 90, least=1, most=CENTURY)  # that records of single calls are kept
+# That sums by hour are kept; those by day stay.
+USAGE_HOURS_DAYS = environment.number("USAGE_HOURS_DAYS", 400, least=1, most=CENTURY)
 REDACT_PATTERNS = environment.text("REDACT_PATTERNS")  # regular expressions, a line each or between `;;`
 
 # --- Language, logs ---------------------------------------------------------------------------------------------------

@@ -34,6 +34,8 @@ def refusal(data: Path, *words: str, **env: str) -> str:
         ("MODELYARD_HOST", "192.0.2.1"),
         ("MODELYARD_ENGINE_PORTS", "9-1"),
         ("MODELYARD_STALLED_AFTER", "soon"),
+        ("MODELYARD_USAGE_DAYS", "0"),
+        ("MODELYARD_USAGE_HOURS_DAYS", "-1"),
         ("MODELYARD_DATABASE_URL", "mongodb://here/there"),
         ("MODELYARD_DATABASE_URL", "postgres://me:it@127.0.0.1:port/name"),
         ("MODELYARD_DATABASE_URL", "postgres://me:secret@127.0.0.1:1/name"),

@@ -1,5 +1,8 @@
 """What is kept how long."""
 
+import os
+import subprocess
+import sys
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -96,3 +99,12 @@ def test_a_time_is_found_among_ids_with_holes() -> None:
         assert rows.filter(pk__lt=first_id(rows, "at", moment)).count() == rows.filter(at__lt=moment).count()
         assert between(rows, moment, None).count() == rows.filter(at__gte=moment).count()
         assert between(rows, None, moment).count() == rows.filter(at__lt=moment).count()
+
+
+@pytest.mark.parametrize("name", ["USAGE_DAYS", "USAGE_HOURS_DAYS"])
+@pytest.mark.parametrize("days", ["0", "-1", "36501"])
+def test_a_number_of_days_that_would_delete_everything_or_nothing_is_refused(name: str, days: str) -> None:
+    env = os.environ | {f"MODELYARD_{name}": days}
+    done = subprocess.run([sys.executable, "-c", "import modelyard.settings"], env=env, capture_output=True, text=True)
+    assert done.returncode
+    assert f"MODELYARD_{name} must be at least 1 and at most 36500, not {days}: unset it" in done.stderr
