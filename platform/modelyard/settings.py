@@ -127,6 +127,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600}
 CELERY_TASK_DEFAULT_QUEUE = "control"
 # A long import never delays a deployment, nor what looks after imports.
 CELERY_TASK_ROUTES = {"apps.models.tasks.import_model": {"queue": "imports"}}
+CELERY_BEAT_SCHEDULER = "modelyard.beat:Scheduler"
 CELERY_BEAT_SCHEDULE_FILENAME = str(RUN_DIR / "beat")
 CELERY_BEAT_SCHEDULE = {
     "reconcile every live deployment": {

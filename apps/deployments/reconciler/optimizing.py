@@ -14,7 +14,7 @@ from apps.deployments import runtimes, transitions
 from apps.deployments.models import Artifact, Deployment, Proof, Replica, Version
 from apps.deployments.optimization import artifacts, report, samples
 from apps.deployments.optimization.agreement import Unreadable, compare
-from apps.deployments.optimization.trial import REQUEST_SECONDS, Client, Trial, advance
+from apps.deployments.optimization.trial import Client, Trial, advance
 from apps.deployments.reconciler import lease, policy
 from apps.deployments.reconciler.engines import Engines
 from apps.deployments.statuses import ReplicaState, Role
@@ -261,7 +261,7 @@ class OptimizationStep:
         return samples.requests(engines.runtime, engines.model, engines.options, self.deployment.name, own)
 
     def _still_ours(self) -> bool:
-        if not lease.renew(self.deployment, REQUEST_SECONDS + lease.SECONDS):
+        if not lease.renew(self.deployment, lease.LONGEST):
             return False
         wanted = Deployment.objects.filter(pk=self.deployment.pk, generation=self.deployment.generation)
         return wanted.exists()
