@@ -232,7 +232,7 @@ class Replica(models.Model):
 
 
 class Event(models.Model):
-    """One line of a deployment's timeline. Only ever added."""
+    """One line of a deployment's timeline. Never changed; what people did and changes of status are never deleted."""
 
     deployment = models.ForeignKey(Deployment, models.CASCADE, related_name="events")
     at = models.DateTimeField(auto_now_add=True)

@@ -118,6 +118,6 @@ def reap() -> None:
 
 @shared_task
 def forget_usage() -> None:
-    """Delete usage and captures that were kept long enough; what takes too long goes on in a task of its own."""
+    """Delete usage, captures and events kept for long enough; what takes too long goes on in a task of its own."""
     if not retention.sweep():
         forget_usage.apply_async(countdown=1)

@@ -150,7 +150,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": schedule(15.0),
         "options": {"expires": 30},
     },
-    "delete usage that was kept long enough": {
+    "delete usage and events that were kept long enough": {
         "task": "apps.deployments.tasks.forget_usage",
         "schedule": schedule(3600.0),
         "options": {"expires": 3600},
@@ -255,6 +255,8 @@ CENTURY = 36_500  # days; whoever wants to keep something for ever
 USAGE_DAYS = environment.number("USAGE_DAYS", 90, least=1, most=CENTURY)  # that records of single calls are kept
 # That sums by hour are kept; those by day stay.
 USAGE_HOURS_DAYS = environment.number("USAGE_HOURS_DAYS", 400, least=1, most=CENTURY)
+# That events are kept which neither say who did what nor change a status.
+EVENT_DAYS = environment.number("EVENT_DAYS", 90, least=1, most=CENTURY)
 REDACT_PATTERNS = environment.text("REDACT_PATTERNS")  # regular expressions, a line each or between `;;`
 
 # --- Language, logs ---------------------------------------------------------------------------------------------------

@@ -8,13 +8,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
-from apps.deployments.models import Deployment
+from apps.deployments.models import Deployment, Event
+from apps.deployments.statuses import Status
 from apps.deployments.tasks import forget_usage
+from apps.deployments.transitions import record
 from apps.deployments.usage import ledger, retention
 from apps.deployments.usage.models import Batch, Capture, UsageDay, UsageHour, UsageRecord
 from apps.deployments.usage.querysets import between, first_id
@@ -101,7 +104,31 @@ def test_a_time_is_found_among_ids_with_holes() -> None:
         assert between(rows, None, moment).count() == rows.filter(at__lt=moment).count()
 
 
-@pytest.mark.parametrize("name", ["USAGE_DAYS", "USAGE_HOURS_DAYS"])
+def aged_event(deployment: Deployment, days: float, code: str = "engine_died", **fields: Any) -> int:
+    made = record(deployment, code, "It ended.", **fields)
+    Event.objects.filter(pk=made.pk).update(at=NOW - timedelta(days=days))
+    return made.pk
+
+
+@pytest.mark.django_db
+def test_events_go_but_for_what_people_did_and_changes_of_status(deployment: Deployment, settings: Settings) -> None:
+    settings.EVENT_DAYS = 30
+    anna = User.objects.create(username="anna")
+    Event.objects.all().delete()
+    stays = [
+        aged_event(deployment, 60, status=Status.FAILED),
+        aged_event(deployment, 60, "undeploy_asked", by=anna),
+        aged_event(deployment, 29),
+    ]
+    anna.delete()
+    for days in (90, 31):
+        aged_event(deployment, days)
+    stays.append(aged_event(deployment, 1))
+    retention.sweep()
+    assert list(Event.objects.order_by("pk").values_list("pk", flat=True)) == stays
+
+
+@pytest.mark.parametrize("name", ["EVENT_DAYS", "USAGE_DAYS", "USAGE_HOURS_DAYS"])
 @pytest.mark.parametrize("days", ["0", "-1", "36501"])
 def test_a_number_of_days_that_would_delete_everything_or_nothing_is_refused(name: str, days: str) -> None:
     env = os.environ | {f"MODELYARD_{name}": days}

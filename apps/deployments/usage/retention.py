@@ -1,4 +1,4 @@
-"""Deletes what was kept long enough, a few thousand rows a transaction. Sums by day stay for ever."""
+"""Deletes what was kept long enough, a few thousand rows a transaction. Sums by day and a deployment's history stay."""
 
 import time
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from apps.deployments.models import Deployment
+from apps.deployments.models import Deployment, Event
 from apps.deployments.usage.models import Batch, Capture, UsageHour, UsageRecord
 from apps.deployments.usage.querysets import first_id
 
@@ -18,6 +18,8 @@ CAPTURES_AT_ONCE = 200  # each up to 128 KiB
 PAUSE = 0.02  # seconds between two transactions, in which the gateway writes
 BATCHES_KEPT = timedelta(days=1)
 ORPHANS_KEPT = timedelta(days=7)  # captures of a deleted deployment
+# What people do without a change of status: it stays even when they are deleted, and with them their name.
+BY_PEOPLE = ("accepted", "edited", "rejected", "undeploy_asked")
 
 
 def sweep(seconds: float = 20) -> bool:
@@ -34,6 +36,8 @@ def _deletions(now: datetime) -> Iterator[int]:
     """Every transaction's number of deleted rows."""
     yield from _older(UsageRecord.objects.all(), "at", now - timedelta(days=settings.USAGE_DAYS))
     yield from _older(UsageHour.objects.all(), "start", now - timedelta(days=settings.USAGE_HOURS_DAYS))
+    passing = Event.objects.filter(status="", by=None).exclude(code__in=BY_PEOPLE)
+    yield from _older(passing, "at", now - timedelta(days=settings.EVENT_DAYS))
     yield from _all(Batch.objects.filter(at__lt=now - BATCHES_KEPT), AT_ONCE)
     kept = dict(Deployment.objects.values_list("pk", "capture_days"))
     for deployment_id in Capture.objects.order_by("deployment_id").values_list("deployment_id", flat=True).distinct():
