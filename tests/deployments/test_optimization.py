@@ -1,5 +1,6 @@
 """A recipe makes an artifact, the proof compares it with the original, and a person decides where they differ."""
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,11 +8,13 @@ import psutil
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import OperationalError
 
-from apps.deployments import operations
+from apps.deployments import operations, runtimes
 from apps.deployments.models import Artifact, Deployment
 from apps.deployments.optimization import artifacts, trial
 from apps.deployments.reconciler import policy, reconcile
+from apps.deployments.reconciler.optimizing import OptimizationStep
 from apps.deployments.routing import route
 from apps.deployments.statuses import Outcome, Status
 from apps.deployments.versions import Optimization
@@ -213,6 +216,10 @@ def test_ones_own_samples_are_asked(make: Make, person: User) -> None:
         (Optimization("copy", samples="{"), "invalid_samples"),
         (Optimization("copy", samples="[1]"), "invalid_samples"),
         (Optimization("copy", samples='"x"\n' * 501), "invalid_samples"),
+        (Optimization("copy", samples='"hello \\ud83d"'), "invalid_samples"),
+        (Optimization("copy", samples='"hello \ud83d"'), "invalid_samples"),
+        (Optimization("copy", samples='{"prompt": "x", "temperature": NaN}'), "invalid_samples"),
+        (Optimization("copy", samples='{"prompt": "x", "stop": [{"at": -1e999}]}'), "invalid_samples"),
     ],
 )
 def test_what_cannot_be_asked_for_is_refused_at_once(make: Make, optimization: Optimization, code: str) -> None:
@@ -220,6 +227,43 @@ def test_what_cannot_be_asked_for_is_refused_at_once(make: Make, optimization: O
         make(optimization=optimization)
     assert refused.value.code == code
     assert refused.value.next_step
+
+
+def test_samples_of_before_that_cannot_be_sent_fail_with_the_line(make: Make, person: User) -> None:
+    deployment = optimized(make, person, "loud", samples='"fine"')
+    deployment.versions.update(samples='"fine"\n"hello \\ud83d"')
+    settle(deployment, status(Status.FAILED))
+    assert deployment.failure_code == "invalid_samples"
+    assert "Line 2" in deployment.failure
+    settle(deployment, lambda it: not it.replicas.exclude(state="ended").exists())
+
+
+@pytest.mark.parametrize("error", [RuntimeError("oops"), subprocess.CalledProcessError(2, ["quantize"])])
+def test_a_fault_of_the_plugin_fails_and_leaves_nothing(
+    make: Make, person: User, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def broken(*_: object) -> None:
+        raise error
+
+    deployment = optimized(make, person, "copy")
+    monkeypatch.setattr(type(runtimes.get("echo")), "optimize", broken)
+    settle(deployment, status(Status.FAILED))
+    assert deployment.failure_code == "runtime_error"
+    assert str(error) in deployment.failure
+    assert deployment.next_step
+    assert left_over() == []
+
+
+def test_a_database_that_is_away_is_no_failure(make: Make, person: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(_: OptimizationStep) -> None:
+        raise OperationalError("the connection was lost")
+
+    deployment = optimized(make, person, "copy")
+    with monkeypatch.context() as for_now:
+        for_now.setattr(OptimizationStep, "_step", away)
+        with pytest.raises(OperationalError):
+            reconcile(deployment.pk)
+    settle(deployment, status(Status.DEPLOYED))
 
 
 def test_artifacts_of_a_deleted_model_are_swept(make: Make, person: User) -> None:

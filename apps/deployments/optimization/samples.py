@@ -68,7 +68,7 @@ TEXTS = (
 
 def parse(text: str) -> list[str | dict[str, Any]]:
     """A person's samples: a line is a JSON string, `{"text": …}`, or request fields. A Problem names the line."""
-    if len(text.encode()) > MOST_BYTES:
+    if len(text.encode(errors="surrogatepass")) > MOST_BYTES:
         raise _invalid("The samples are too long.", f"At most {MOST_BYTES // 2**20} MiB.")
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if len(lines) > MOST_LINES:
@@ -86,7 +86,20 @@ def _sample(number: int, line: str) -> str | dict[str, Any]:
         value = value["text"]
     if not isinstance(value, str | dict) or not value:
         raise _invalid(f"Line {number} of the samples is neither a text nor a request.", shape)
+    _sendable(number, value)
     return value
+
+
+def _sendable(number: int, value: str | dict[str, Any]) -> None:
+    """Python reads more than can be sent to an engine."""
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        step = "A lone surrogate, such as \\ud83d, is no character: write the character itself, or both halves."
+        raise _invalid(f"Line {number} of the samples has half of a character.", step) from None
+    except (ValueError, RecursionError):
+        step = "NaN, Infinity and numbers such as 1e999 can't be sent: leave them out."
+        raise _invalid(f"Line {number} of the samples has a number that isn't finite.", step) from None
 
 
 def _invalid(message: str, step: str) -> Problem:

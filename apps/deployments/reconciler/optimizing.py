@@ -1,6 +1,7 @@
 """One step of Optimizing: make the artifact, measure the original and the optimized model, compare."""
 
 import contextlib
+import logging
 import re
 import time
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from apps.deployments import runtimes, transitions
@@ -17,13 +19,16 @@ from apps.deployments.optimization.agreement import Unreadable, compare
 from apps.deployments.optimization.trial import Client, Trial, advance
 from apps.deployments.reconciler import lease, policy
 from apps.deployments.reconciler.engines import Engines
+from apps.deployments.reconciler.replicas import BROKEN_STEP
 from apps.deployments.statuses import ReplicaState, Role
 from modelyard import changes
 from modelyard.language import english
 from modelyard.launchers import Launch, Launcher, Observation, ProcessState
 from modelyard.launchers.host import this_host
+from modelyard.problems import Problem
 from modelyard.runtimes import PROGRESS, Failure, Model, OptimizeContext, Recipe, SampleRequest
 
+logger = logging.getLogger(__name__)
 STARTS = 3  # of one process, when nobody saw how it ended
 READY_POLL = 0.1
 SLICE = 5.0  # seconds of measuring in one pass
@@ -43,17 +48,24 @@ class OptimizationStep:
         self.proof: Proof | None = None
 
     def run(self) -> None:
-        """One step. What goes wrong becomes `failure`, never an exception."""
+        """One step. What goes wrong becomes `failure`, but for a database that is away: the next pass goes on."""
         try:
             self._step()
         except Failure as failure:
             self.failure = failure
+        except (OperationalError, InterfaceError):
+            raise
+        except Problem as problem:
+            self.failure = Failure(problem.code, problem.message, problem.next_step, permanent=True)
         except (OSError, Unreadable) as error:
             self.failure = Failure(
                 "optimization_failed",
                 f"The optimization failed: {error}. The model is as it was.",
                 "Look at the worker's log and the disk, then re-trigger.",
             )
+        except Exception as error:
+            logger.exception("a step of the optimization of %s", self.deployment.pk)
+            self.failure = Failure("runtime_error", f"{type(error).__name__}: {error}", BROKEN_STEP)
 
     def _step(self) -> None:
         recipe = self._recipe()
