@@ -2,18 +2,22 @@
 
 import subprocess
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import httpx
 import psutil
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import OperationalError
+from django.utils import timezone
 
 from apps.deployments import operations, runtimes
 from apps.deployments.models import Artifact, Deployment
 from apps.deployments.optimization import artifacts, trial
-from apps.deployments.reconciler import policy, reconcile
+from apps.deployments.reconciler import optimizing, policy, reconcile
 from apps.deployments.reconciler.optimizing import OptimizationStep
 from apps.deployments.routing import route
 from apps.deployments.statuses import Outcome, Status
@@ -22,6 +26,7 @@ from apps.models.installation import operations as installation
 from modelyard import launchers
 from modelyard.launchers.base import Launcher, Observation
 from modelyard.problems import Problem
+from modelyard.runtimes import SampleRequest
 from tests.deployments.conftest import Make, codes, settle, status
 
 pytestmark = pytest.mark.system
@@ -136,6 +141,72 @@ def test_a_recipe_can_be_cancelled(make: Make, person: User) -> None:
     assert not psutil.pid_exists(pid or 0)
     assert deployment.versions.get().outcome == Outcome.CANCELLED
     assert left_over() == []
+
+
+def steal(deployment: Deployment) -> None:
+    Deployment.objects.filter(pk=deployment.pk).update(
+        lease_owner="another", lease_until=timezone.now() + timedelta(seconds=30)
+    )
+
+
+def give_back(deployment: Deployment) -> None:
+    Deployment.objects.filter(pk=deployment.pk).update(lease_until=None)
+
+
+def test_whoever_loses_the_lease_while_checksums_are_taken_adopts_nothing(
+    make: Make, person: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = optimized(make, person, "copy")
+    described, stolen = artifacts._described, list[str]()
+
+    def slowly(*args: Any) -> Any:
+        if not stolen:
+            stolen.append(deployment.pk)
+            steal(deployment)
+        return described(*args)
+
+    monkeypatch.setattr(artifacts, "_described", slowly)
+    monkeypatch.setattr(optimizing, "HELD", 0)
+    settle(deployment, lambda _: bool(stolen))
+    assert (deployment.status, Artifact.objects.count()) == (Status.OPTIMIZING, 0)
+    give_back(deployment)
+    settle(deployment, status(Status.DEPLOYED))
+
+
+def test_whoever_loses_the_lease_before_a_warm_up_asks_the_engine_nothing_more(
+    make: Make, person: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = optimized(make, person, "loud")
+    ask, asked = trial.Client.ask, list[str]()
+
+    def slowly(client: trial.Client, request: SampleRequest) -> tuple[float, httpx.Response]:
+        asked.append(request.path)
+        if len(asked) == 1:
+            steal(deployment)
+        return ask(client, request)
+
+    monkeypatch.setattr(trial.Client, "ask", slowly)
+    monkeypatch.setattr(optimizing, "HELD", 0)
+    settle(deployment, lambda _: bool(asked))
+    assert len(asked) == 1
+    give_back(deployment)
+    settle(deployment, status(Status.READY_TO_DEPLOY))
+
+
+def test_what_a_worker_adopted_before_it_was_killed_is_used(
+    make: Make, person: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = optimized(make, person, "copy")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as for_now:
+        for_now.setattr(OptimizationStep, "_end", killed)
+        with pytest.raises(KeyboardInterrupt):
+            settle(deployment, status(Status.FAILED))
+    settle(deployment, status(Status.DEPLOYED))
+    assert Artifact.objects.count() == 1
 
 
 def test_a_killed_recipe_fails_with_an_explanation(make: Make, person: User) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +71,17 @@ def fresh_output(replica: Replica, model: Model) -> Path:
     return path
 
 
-def adopt(made: Path, wanted: str, *, model_id: str, runtime: str, recipe: str) -> Artifact:
+def adopt(
+    made: Path, wanted: str, hold_on: Callable[[], None], *, model_id: str, runtime: str, recipe: str
+) -> Artifact:
     """Make what a recipe wrote an artifact: checksums taken, write-protected, moved to its place in one step.
 
-    If another deployment has made the same meanwhile, that one is used and this one removed. Failure if it is empty.
+    `hold_on` is called all the while, and may raise to end it. What was adopted before, by a worker that was killed
+    then, is used; so is the same if another deployment has made it meanwhile. Failure if it is empty.
     """
-    files = list(_described(made))
+    if not made.exists() and (found := find(wanted)):
+        return found
+    files = list(_described(made, hold_on))
     if not files:
         raise Failure(
             "artifact_empty",
@@ -96,18 +101,22 @@ def adopt(made: Path, wanted: str, *, model_id: str, runtime: str, recipe: str) 
     return artifact
 
 
-def _described(made: Path) -> Iterator[Mapping[str, Any]]:
+def _described(made: Path, hold_on: Callable[[], None]) -> Iterator[Mapping[str, Any]]:
     for path in sorted(made.rglob("*")):
         if path.is_symlink():
             path.unlink()
         elif path.is_file():
             path.chmod(0o400)
-            yield {"path": str(path.relative_to(made)), "size": path.stat().st_size, "sha256": _sha256(path)}
+            yield {"path": str(path.relative_to(made)), "size": path.stat().st_size, "sha256": _sha256(path, hold_on)}
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path, hold_on: Callable[[], None]) -> str:
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+            hold_on()
+    return digest.hexdigest()
 
 
 def _size(path: Path) -> int | None:

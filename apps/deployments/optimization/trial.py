@@ -81,23 +81,28 @@ def advance(
     client: Client,
     requests: Sequence[SampleRequest],
     until: float,
-    still_ours: Callable[[], bool],
+    hold_on: Callable[[], None],
     *,
     strict: bool,
 ) -> None:
-    """Go on until that moment (of `time.monotonic`). With `strict`, a sample that is refused is a Failure."""
+    """Go on until that moment (of `time.monotonic`). With `strict`, a sample that is refused is a Failure.
+
+    `hold_on` is called before each request, and may raise to end it: then somebody else measures this engine.
+    """
     if not trial.latencies:
         for request in requests[:WARM_UP]:
+            hold_on()
             client.ask(request)
     while len(trial.latencies) < len(requests):
-        if time.monotonic() > until or not still_ours():
+        if time.monotonic() > until:
             return
+        hold_on()
         number = len(trial.latencies)
         seconds, answer = client.ask(requests[number])
         trial.latencies.append(seconds)
         trial.answers.append(_outcome(answer, number, strict=strict))
-    if still_ours():
-        trial.requests_per_second = _throughput(client, requests)
+    hold_on()
+    trial.requests_per_second = _throughput(client, requests)
 
 
 def _outcome(answer: httpx.Response, number: int, *, strict: bool) -> dict[str, Any] | None:

@@ -17,6 +17,10 @@ SECONDS = 30  # renewed at each replica; a killed worker's lease is free after t
 LONGEST = SECONDS + REQUEST_SECONDS  # around one request of a proof
 
 
+class Lost(Exception):
+    """Somebody else works on the deployment now, or something else is asked for: this pass ends where it is."""
+
+
 @contextmanager
 def hold(deployment_id: str) -> Iterator[Deployment | None]:
     """The deployment while this caller owns it; None if somebody else does, or if it is gone."""

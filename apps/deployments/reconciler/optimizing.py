@@ -30,6 +30,7 @@ from modelyard.runtimes import PROGRESS, Failure, Model, OptimizeContext, Recipe
 
 logger = logging.getLogger(__name__)
 STARTS = 3  # of one process, when nobody saw how it ended
+HELD = 1.0  # seconds between two renewals of the lease
 READY_POLL = 0.1
 SLICE = 5.0  # seconds of measuring in one pass
 PROGRESS_LINE = re.compile(rf"^{PROGRESS} (\d{{1,3}}) (.{{1,100}})$")
@@ -46,6 +47,7 @@ class OptimizationStep:
         self.replica: Replica | None = None
         self.failure: Failure | None = None
         self.proof: Proof | None = None
+        self.held_at = float("-inf")
 
     def run(self) -> None:
         """One step. What goes wrong becomes `failure`, but for a database that is away: the next pass goes on."""
@@ -53,6 +55,8 @@ class OptimizationStep:
             self._step()
         except Failure as failure:
             self.failure = failure
+        except lease.Lost:
+            return
         except (OperationalError, InterfaceError):
             raise
         except Problem as problem:
@@ -116,8 +120,9 @@ class OptimizationStep:
             return False
         output = artifacts.output(replica)
         made = artifacts.adopt(
-            output, wanted, model_id=engines.model.id, runtime=self.deployment.runtime, recipe=recipe.name
-        )
+            output, wanted, self._hold_on,
+            model_id=engines.model.id, runtime=self.deployment.runtime, recipe=recipe.name,
+        )  # fmt: skip
         self._end(replica, seen)
         took = policy.age(replica.launched_at, timezone.now())
         self._use(made, f"{recipe.title} took {took:.0f} s and made {made.size / 2**20:.1f} MiB: {made.pk}.")
@@ -223,7 +228,7 @@ class OptimizationStep:
             return
         context = engines.context(replica)
         requests = self._requests()
-        advance(trial, Client(context.base_url, context.secret), requests, until, self._still_ours,
+        advance(trial, Client(context.base_url, context.secret), requests, until, self._hold_on,
                 strict=replica.role == Role.ORIGINAL)  # fmt: skip
         self._remember(replica, self.launcher.observe(replica.pk))
         trial.peak_memory = replica.peak_memory or 0
@@ -272,11 +277,14 @@ class OptimizationStep:
         own = samples.parse(self.version.samples)
         return samples.requests(engines.runtime, engines.model, engines.options, self.deployment.name, own)
 
-    def _still_ours(self) -> bool:
-        if not lease.renew(self.deployment, lease.LONGEST):
-            return False
+    def _hold_on(self) -> None:
+        """Renew the lease, once a second at most. Lost if it was, or if something else is asked for meanwhile."""
+        if time.monotonic() - self.held_at < HELD:
+            return
         wanted = Deployment.objects.filter(pk=self.deployment.pk, generation=self.deployment.generation)
-        return wanted.exists()
+        if not lease.renew(self.deployment, lease.LONGEST) or not wanted.exists():
+            raise lease.Lost
+        self.held_at = time.monotonic()
 
     # --- the verdict --------------------------------------------------------------------------------------------------
 
