@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from modelyard import __version__, environment
-from modelyard.cli import output, setup
+from modelyard.cli import migration, output, setup
 from modelyard.cli.children import Child, until
 from modelyard.cli.output import Stop
 
@@ -66,6 +66,7 @@ class Group:
         self.demo_process: subprocess.Popen[bytes] | None = None
         self.stopping = threading.Event()
         self.impatient = False
+        self.interruptible = False  # in a migration, which may wait long for what holds a lock
         self.renew = threading.Event()
         self.serving = False
         self.login = ""
@@ -106,7 +107,8 @@ class Group:
         setup.check_settings()
         self._prefetch()
         self._start_valkey()
-        self._migrate()
+        if not self._migrate():
+            return
         person, password = setup.first_person()
         self.login, self.untold = (f"{person} / {password}", True) if password else (person, False)
         self._start_services()
@@ -119,12 +121,24 @@ class Group:
             self.fetch = Child("demo-fetch", [*COMMAND, "demo", "--fetch-only"], self.logs, echo=self.verbose)
             self.fetch.start()
 
-    def _migrate(self) -> None:
+    def _migrate(self) -> bool:
+        """False if the end was asked for meanwhile."""
         from django.conf import settings
 
         started = time.monotonic()
-        setup.migrate()
+        try:
+            self.interruptible = True
+            if self.stopping.is_set():
+                return False
+            setup.migrate()
+            self.interruptible = False
+        except KeyboardInterrupt:
+            output.warn(migration.INTERRUPTED)
+            return False
+        finally:
+            self.interruptible = False
         output.step(f"Database: {settings.DATABASES['default']['ENGINE'].rpartition('.')[2]}, up to date", started)
+        return True
 
     def _start_services(self) -> None:
         started = time.monotonic()
@@ -216,6 +230,9 @@ class Group:
     def _asked(self, _number: int, _frame: FrameType | None) -> None:
         self.impatient = self.stopping.is_set()
         self.stopping.set()
+        if self.interruptible:
+            self.interruptible = False
+            raise KeyboardInterrupt
 
     def _hung_up(self, _number: int, _frame: FrameType | None) -> None:
         """An operator asks for a restart; or the terminal was closed, which means the end."""
@@ -229,10 +246,13 @@ class Group:
             if self.renew.is_set():
                 self.renew.clear()
                 self._renew()
-            for child in self.children:
-                self._look_after(child)
-            self.leaving = [child for child in self.leaving if child.ended() is None]
-            self._watch_demo()
+            self._look_after_all()
+
+    def _look_after_all(self) -> None:
+        for child in self.children:
+            self._look_after(child)
+        self.leaving = [child for child in self.leaving if child.ended() is None]
+        self._watch_demo()
 
     def _watch_demo(self) -> None:
         """The demo ends with the login; if it fails, it hasn't been told yet."""
@@ -270,7 +290,8 @@ class Group:
         old = self._child("web")
         new = Child("web", old.command, self.logs, echo=self.verbose)
         try:
-            self._migrate_anew()
+            if not migration.anew(self.stopping, self._look_after_all):
+                return
             new.start([self._fd()])
             self._await_ready([new])
         except Stop as stop:
@@ -282,14 +303,6 @@ class Group:
         old.ask_to_end()
         self._replace([self._child(name) for name in ("worker", "importer", "beat")])
         output.step("Web, worker, importer and beat were restarted", started)
-
-    def _migrate_anew(self) -> None:
-        """In a process of its own: after an upgrade this one still has the old code."""
-        done = subprocess.run([*COMMAND, "migrate", "--verbosity", "0"], capture_output=True, text=True, check=False,
-                              stdin=subprocess.DEVNULL)  # fmt: skip
-        if done.returncode:
-            said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
-            raise Stop(f"The database can't be migrated: {said}")
 
     def _replace(self, children: Sequence[Child]) -> None:
         for child in children:
