@@ -205,6 +205,9 @@ class Replica(models.Model):
     host = models.CharField(max_length=255, default="127.0.0.1")
     port = models.PositiveIntegerField(default=0)
     launches = models.PositiveIntegerField(default=0)
+    key_mark = models.CharField(
+        max_length=8, blank=True, help_text="Which secret key the one of its launch is made of."
+    )
     restarts = models.PositiveIntegerField(default=0, help_text="Deaths nobody asked for, since the deploy.")
     crashes = models.PositiveIntegerField(default=0, help_text="Deaths in a row, without a stable run between.")
     exit_code = models.IntegerField(null=True)

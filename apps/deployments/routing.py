@@ -136,7 +136,4 @@ def _paths(deployment: Deployment) -> tuple[PathRule, ...]:
 
 def _backends(deployment: Deployment) -> tuple[Backend, ...]:
     ready = deployment.replicas.filter(role=Role.SERVING, state=ReplicaState.READY, version=deployment.live_version)
-    return tuple(
-        Backend(replica.pk, replica.host, replica.port, engine_secret(replica.pk, replica.launches))
-        for replica in ready
-    )
+    return tuple(Backend(replica.pk, replica.host, replica.port, engine_secret(replica)) for replica in ready)

@@ -63,7 +63,7 @@ def test_what_is_new_comes_after_the_cursor(browser: Client, deployment: Deploym
 
 
 def test_no_secret_is_shown_found_or_downloaded(browser: Client, deployment: Deployment, replica: Replica) -> None:
-    secret = engine_secret(replica.pk, replica.launches)
+    secret = engine_secret(replica)
     say(replica, f"started with {secret}\nHF_TOKEN=hf_abcdefghij1234567890\nhttp://joe:pass-word@proxy:3128/\n")
     page = browser.get(reverse("admin:deployments_deployment_logs", args=[deployment.pk])).content.decode()
     sent = "".join(logs.download(logs.Source(replica)))

@@ -49,6 +49,26 @@ def test_a_deployment_becomes_deployed_and_its_engine_is_routed(make: Make, pers
     assert [backend.port for backend in found.backends] == [only_replica(deployment).port]
 
 
+def test_an_engine_outlives_a_change_of_the_secret_key(
+    make: Make, person: User, quick: None, settings: Settings
+) -> None:
+    deployment = settle(operations.deploy(make(), by=person), status(Status.DEPLOYED))
+    pid, known = engine_pid(deployment), route(deployment.pk)
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another one, as long as those that are made at the first start"
+    found = route(deployment.pk)
+    assert known
+    assert found
+    assert found.backends == known.backends
+    Engines(deployment, deployment.versions.get(), launchers.default()).probe(only_replica(deployment), 10)
+    os.kill(pid, signal.SIGKILL)
+    settle(deployment, lambda now: only_replica(now).launches == 2 and now.status == Status.DEPLOYED)
+    again = route(deployment.pk)
+    assert again
+    settings.SECRET_KEY_FALLBACKS = []
+    assert route(deployment.pk) == again
+
+
 def test_undeploy_ends_the_engine_and_then_says_stopped(make: Make, person: User, quick: None) -> None:
     deployment = settle(operations.deploy(make(), by=person), status(Status.DEPLOYED))
     pid = engine_pid(deployment)

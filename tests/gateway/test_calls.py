@@ -51,7 +51,7 @@ def test_the_engine_sees_its_own_secret_and_nothing_of_the_caller(yard: Yard) ->
     yard.post(headers={"Cookie": "session=1", "X-Forwarded-For": "1.2.3.4", "X-Kept": "yes", "Connection": "x-gone",
                        "X-Gone": "1", "x-request-id": "mine-1"})  # fmt: skip
     sent = yard.engine.seen[0].headers
-    assert sent["authorization"] == f"Bearer {engine_secret(Replica.objects.get().pk, 1)}"
+    assert sent["authorization"] == f"Bearer {engine_secret(Replica.objects.get())}"
     assert (sent["x-kept"], sent["x-request-id"]) == ("yes", "mine-1")
     assert not {"cookie", "x-forwarded-for", "x-gone", "connection"} & set(sent)
 

@@ -62,8 +62,7 @@ def load() -> Facts:
 def _engine(replica: Replica, live_version_id: int | None) -> Engine:
     live = replica.state == ReplicaState.READY and replica.version_id == live_version_id
     url = f"http://{replica.host}:{replica.port}"
-    return Engine(replica.pk, replica.deployment_id, replica.state, live, url,
-                  engine_secret(replica.pk, replica.launches))  # fmt: skip
+    return Engine(replica.pk, replica.deployment_id, replica.state, live, url, engine_secret(replica))
 
 
 class Source:

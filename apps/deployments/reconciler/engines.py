@@ -25,16 +25,33 @@ START = re.compile(r"--- start \d{1,9}, ")
 """How the lines of a launch begin in a log."""
 
 
-def engine_secret(replica_id: str, launch: int) -> str:
-    """The secret between the gateway and one launch of one engine: derived, so that it is stored nowhere."""
-    message = f"engine:{replica_id}:{launch}".encode()
-    return hmac.new(settings.SECRET_KEY.encode(), message, hashlib.sha256).hexdigest()
+def engine_secret(replica: Replica) -> str:
+    """The secret between the gateway and the newest launch of one engine: derived, so that it is stored nowhere.
+
+    Of the installation's secret key as it was at the launch, while that is a fallback: engines outlive a change of it.
+    """
+    keys = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    key = next((key for key in keys if key_mark(key) == replica.key_mark), settings.SECRET_KEY)
+    return _secret(key, replica.pk, replica.launches)
+
+
+def key_mark(key: str | None = None) -> str:
+    """Tells secret keys apart, and says nothing of them; of today's if none is named."""
+    return hashlib.sha256(b"modelyard.engine.1:" + (key or settings.SECRET_KEY).encode()).hexdigest()[:8]
 
 
 def secrets_of(replica: Replica) -> list[str]:
     """The secrets of a replica's newest launches, which its log may still hold."""
     newest = replica.launches
-    return [engine_secret(replica.pk, number) for number in range(max(newest - SECRETS_KEPT, 0), newest + 1)]
+    return [
+        _secret(key, replica.pk, number)
+        for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+        for number in range(max(newest - SECRETS_KEPT, 0), newest + 1)
+    ]
+
+
+def _secret(key: str, replica_id: str, launch: int) -> str:
+    return hmac.new(key.encode(), f"engine:{replica_id}:{launch}".encode(), hashlib.sha256).hexdigest()
 
 
 class Engines:
@@ -80,7 +97,7 @@ class Engines:
             options=self.options,
             host=HOST,
             port=replica.port,
-            secret=engine_secret(replica.pk, replica.launches),
+            secret=engine_secret(replica),
             workdir=self.launcher.workdir(replica.pk),
             served_name=self.deployment.name,
         )

@@ -18,7 +18,7 @@ from apps.deployments.optimization import artifacts, report, samples
 from apps.deployments.optimization.agreement import Unreadable, compare
 from apps.deployments.optimization.trial import Client, Trial, advance
 from apps.deployments.reconciler import lease, policy
-from apps.deployments.reconciler.engines import Engines
+from apps.deployments.reconciler.engines import Engines, key_mark
 from apps.deployments.reconciler.replicas import BROKEN_STEP
 from apps.deployments.statuses import ReplicaState, Role
 from modelyard import changes
@@ -348,7 +348,7 @@ class OptimizationStep:
 
     def _launched(self, replica: Replica, code: str, message: str) -> None:
         """Written down before the start: a worker killed between leaves a launch that the next pass carries out."""
-        replica.launches += 1
+        replica.launches, replica.key_mark = replica.launches + 1, key_mark()
         replica.state, replica.launched_at = ReplicaState.STARTING, timezone.now()
         replica.save()
         self._record(code, message, replica=replica.pk)

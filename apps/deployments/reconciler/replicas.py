@@ -10,7 +10,7 @@ from apps.deployments import transitions
 from apps.deployments.gateway import inflight
 from apps.deployments.models import Deployment, Replica, Version
 from apps.deployments.reconciler import policy
-from apps.deployments.reconciler.engines import Engines
+from apps.deployments.reconciler.engines import Engines, key_mark
 from apps.deployments.statuses import ReplicaState
 from modelyard import changes
 from modelyard.launchers import Launcher, Observation, ProcessState
@@ -76,7 +76,7 @@ class ReplicaStep:
     def _launch(self) -> None:
         replica = self.replica
         replica.port = self.engines.pick_port()
-        replica.launches += 1
+        replica.launches, replica.key_mark = replica.launches + 1, key_mark()
         replica.state = ReplicaState.STARTING
         replica.launched_at, replica.ready_at, replica.probed_at = self.now, None, None
         replica.exit_code, replica.probe_failures, replica.next_launch_at = None, 0, None

@@ -46,7 +46,9 @@ def chat_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     with Engine(
         LlamaCppRuntime(), smollm2(), {"slots": 2, "context_tokens": 1024}, tmp_path_factory.mktemp("c")
     ) as engine:
-        engine.context = replace(engine.context, secret=engine_secret(CHAT_REPLICA, 1), served_name=NAME)
+        engine.context = replace(
+            engine.context, secret=engine_secret(Replica(pk=CHAT_REPLICA, launches=1)), served_name=NAME
+        )
         yield engine.start().ready()
 
 
@@ -54,7 +56,9 @@ def chat_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 def embedding_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     model = describe(demo_model_folder(), format="onnx", task="sentence-similarity")
     with Engine(OnnxRuntime(), model, {}, tmp_path_factory.mktemp("e")) as engine:
-        engine.context = replace(engine.context, secret=engine_secret(EMBEDDING_REPLICA, 1), served_name=NAME)
+        engine.context = replace(
+            engine.context, secret=engine_secret(Replica(pk=EMBEDDING_REPLICA, launches=1)), served_name=NAME
+        )
         yield engine.start().ready()
 
 
