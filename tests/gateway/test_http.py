@@ -215,7 +215,7 @@ def test_another_protocol_is_not_offered(yard: Yard, behave: str) -> None:
     offer = ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__"]
     with connected(yard) as raw:
         raw.sendall(head(yard, *offer, "Content-Length: 15", behave=behave) + b'{"stream":true}')
-        end = b"0\r\n\r\n" if behave == "events" else b"true}"
+        end = b"\r\n0\r\n\r\n" if behave == "events" else b"true}"
         assert until(raw, lambda data: data.endswith(end)).startswith(b"HTTP/1.1 200 OK")
         raw.sendall(head(yard, "Content-Length: 2") + b"{}")
         assert until(raw, lambda data: data.endswith(b"true}")).startswith(b"HTTP/1.1 200 OK")
