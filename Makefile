@@ -6,6 +6,13 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 # Tests stay off the data of `make run`.
 CLEAN_ENV := env -u MODELYARD_DATA_DIR
+USUAL := "not browser and not install and not vllm"
+OF_RUNTIMES := tests/runtimes tests/plugins tests/contract
+ON_POSTGRES := $(BIN)/python -m tests.postgres $(PYTEST) -m $(USUAL) \
+	$(addprefix --ignore=tests/,cli contract docs fuzz launchers packaging plugins runtimes translations)
+# On a busy machine some wait in vain for real processes: what failed beside others is run once more, alone.
+alone = { [ $$? = 1 ] && echo "What failed is run once more, alone:" && \
+	$(CLEAN_ENV) $(1) --last-failed --last-failed-no-failures none --maxfail 1; }
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s'|'
@@ -14,10 +21,14 @@ run: .venv/run.stamp ## start Modelyard with the demo models
 	@exec $(BIN)/modelyard up --demo
 
 test: .venv/dev.stamp ## all tests but those of the lanes below
-	@$(CLEAN_ENV) $(PYTEST) -n auto -m "not browser and not install and not vllm" $(ARGS)
+	@$(CLEAN_ENV) $(PYTEST) -n auto -m $(USUAL) $(OF_RUNTIMES:%=--ignore=%) $(ARGS) || \
+		$(call alone,$(PYTEST) -m $(USUAL) $(OF_RUNTIMES:%=--ignore=%) $(ARGS))
+
+test-runtimes: .venv/dev.stamp ## the runtimes and the plugins on real engines
+	@$(CLEAN_ENV) $(PYTEST) -n auto -m $(USUAL) $(OF_RUNTIMES) $(ARGS) || $(call alone,$(PYTEST) -m $(USUAL) $(OF_RUNTIMES) $(ARGS))
 
 test-install: .venv/dev.stamp ## the wheel and the guides' commands in clean environments
-	@$(CLEAN_ENV) $(PYTEST) -n auto -m install $(ARGS)
+	@$(CLEAN_ENV) $(PYTEST) -n auto -m install $(ARGS) || $(call alone,$(PYTEST) -m install $(ARGS))
 
 test-browser: .venv/dev.stamp ## the browser lane, on the system's Chromium
 	@if [ "$$CI" = true ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v chromium >/dev/null; then \
@@ -25,14 +36,13 @@ test-browser: .venv/dev.stamp ## the browser lane, on the system's Chromium
 		(apt-get update -qq && apt-get install -y -qq chromium) >/dev/null || echo "Chromium can't be installed."; \
 	fi
 	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; then \
-		$(CLEAN_ENV) $(PYTEST) -m browser $(ARGS); \
+		$(CLEAN_ENV) $(PYTEST) -m browser $(ARGS) || $(call alone,$(PYTEST) -m browser $(ARGS)); \
 	else \
 		echo "SKIPPED: the browser tests need Chromium (Debian: apt-get install chromium)."; \
 	fi
 
 test-postgres: .venv/dev.stamp ## what uses the database, on a real PostgreSQL
-	@$(CLEAN_ENV) $(BIN)/python -m tests.postgres $(PYTEST) -n auto -m "not browser and not install and not vllm" \
-		$(addprefix --ignore=tests/,cli contract docs fuzz launchers packaging plugins runtimes translations) $(ARGS)
+	@$(CLEAN_ENV) $(ON_POSTGRES) -n auto $(ARGS) || $(call alone,$(ON_POSTGRES) $(ARGS))
 
 test-vllm: .venv/dev.stamp ## the vLLM runtime on a real vLLM for the CPU, installed once outside the checkout (3 GB)
 	@python=$$($(CLEAN_ENV) $(BIN)/python -m tests.vllm_environment); case $$? in \
@@ -112,4 +122,4 @@ clean: ## remove what set-up made; never the data
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable tests/plugins/modelyard-echo
 	@touch $@
 
-.PHONY: help run test test-browser test-postgres test-vllm fuzz check bench bench-onnx bench-import bench-uploads bench-admin screenshots lock clean
+.PHONY: help run test test-runtimes test-install test-browser test-postgres test-vllm fuzz check bench bench-onnx bench-import bench-uploads bench-admin screenshots lock clean
