@@ -4,7 +4,9 @@ import contextlib
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,6 +48,29 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         return
     process.kill()
     process.wait()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _flush_again() -> Iterator[None]:
+    """A web process may still write the calls of a test whose tables are emptied: PostgreSQL ends one of the two."""
+    from django.db import OperationalError
+    from django.db.backends.base.operations import BaseDatabaseOperations
+
+    once = BaseDatabaseOperations.execute_sql_flush
+
+    def flush(operations: Any, sql_list: Any) -> None:
+        for tries_left in range(4, -1, -1):
+            try:
+                once(operations, sql_list)
+                return
+            except OperationalError:
+                if not tries_left:
+                    raise
+                time.sleep(0.2)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseDatabaseOperations, "execute_sql_flush", flush)
+        yield
 
 
 @pytest.fixture(autouse=True)
