@@ -49,7 +49,7 @@ def test_a_stream_comes_as_it_is_made_and_is_counted(chat: Yard) -> None:
         text += part.choices[0].delta.content or ""
         times.append(time.monotonic())
     assert text
-    assert times[-1] - times[0] > 10 * (times[1] - times[0]) > 0
+    assert times[-1] - times[0] > 2 * (times[1] - times[0]) > 0  # not all of it at the end
     eventually(rows(chat).exists)
     row = rows(chat).get()
     assert (row.streamed, row.estimated) == (True, False)
