@@ -89,7 +89,7 @@ def _fits(pair: Pair, shape: Shape) -> bool:
 def _names(module: str, weights: Mapping[str, Shape], by_tail: Mapping[str, list[str]]) -> list[str]:
     """What the base may call the module; nothing if it has none. Quantized ones have other tensors than `weight`.
 
-    Layers of the text and of the pictures of one model may be told apart only by what stands before the tail.
+    Layers of a language model and of its vision tower may be told apart only by what stands before the tail.
     """
     if any(f"{module}.{kind}" in weights for kind in ("weight", "qweight", "weight_packed")):
         return [module]
